@@ -1,0 +1,22 @@
+"""The stores: one port, and the places that can stand behind it."""
+
+from __future__ import annotations
+
+from actors.core.errors import BadOption
+from actors.store.port import Store
+
+__all__ = ["Store", "store_from_url"]
+
+
+def store_from_url(url: str) -> Store:
+    """The store that `url` names: `memory:` or `sqlite:///path.db` (three slashes: relative, four: absolute)."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory" and not rest.strip("/"):
+        from actors.store.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite" and rest.startswith("///") and len(rest) > 3:
+        from actors.store.sqlite import SQLiteStore
+
+        return SQLiteStore(rest[3:])
+    raise BadOption("store", url, "memory: or sqlite:///path.db")

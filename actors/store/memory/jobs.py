@@ -1,0 +1,283 @@
+"""The jobs in memory with every index and counter of them. One method a part of a batch; nobody else changes a job.
+
+A job is kept as its current `JobRecord`, a snapshot that is replaced and never changed. Indexes hold snapshots (or their keys), and an
+entry counts only while it is still the job's current one: nothing has to be searched for in order to be taken out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+from actors.core.job import FINAL, PRIORITIES, JobRecord, Reason, Standing, State
+from actors.core.lifecycle import PROMOTION, bulk_claim
+from actors.store.memory.delta import PROMOTE, Delta
+from actors.store.memory.history import ByAge, ByEnd
+from actors.store.memory.keys import Keys, same_id
+from actors.store.memory.lanes import SLACK, Ready
+from actors.store.port import Claim, Insert, Note, Outcome, Refusal, Stop, Write
+
+LATER: Final = PROMOTION.source
+READY: Final = PROMOTION.target
+BUSY: Final = bulk_claim(0, "").target
+_RANKS: Final = range(len(PRIORITIES))
+
+Tally = defaultdict[tuple[str, int, State], int]
+
+
+class Jobs:
+    """All jobs: `current` by id, `by_age` and `by_end` for pages, `now` and `ended` the counters."""
+
+    def __init__(self) -> None:
+        self.current: dict[str, JobRecord] = {}
+        self.keys = Keys()
+        self.by_age = ByAge()
+        self.by_end = ByEnd()
+        self.stopping: dict[str, dict[str, Reason]] = {}  # holder -> its running jobs that were asked to stop
+        self.held: dict[str, dict[str, None]] = {}  # holder -> its running jobs
+        self.now: Tally = defaultdict(int)
+        self.ended: Tally = defaultdict(int)
+        self.accepted = 0
+        self.deleted = 0
+        self._seq = 0
+        self._ready: dict[str, Ready] = {}
+        self._later: list[tuple[int, int, int, JobRecord]] = []  # a heap of (run_at, seq, version, snapshot)
+        self._later_stale = 0
+
+    def running(self) -> Iterator[JobRecord]:
+        """The running jobs of all holders."""
+        return (self.current[id] for held in self.held.values() for id in held)
+
+    # The parts of a batch, in its order
+
+    def note(self, note: Note) -> None:
+        """Keep what a body said, if that run is under way."""
+        old = self.current.get(note.id)
+        if old is None or old.standing.state != BUSY or old.standing.runs != note.run:
+            return
+        self.current[note.id] = JobRecord(
+            old.spec,
+            old.standing,
+            old.result_json,
+            old.errors,
+            old.progress if note.progress is None else note.progress,
+            (*old.log, *note.log) if note.log else old.log,
+            old.saved_json if note.saved is None else note.saved,
+            old.stop,
+        )
+
+    def write(self, writes: list[Write], lost_groups: set[int], outcome: Outcome) -> bool:
+        """Apply steps; whether a job waits now that did not before."""
+        current, now, waiting = self.current, self.now, False
+        for index, write in enumerate(writes):
+            id = write.job.spec.id
+            old = current.get(id)
+            if old is None or not same(old.standing, write.job.standing) or write.group in lost_groups:
+                outcome.lost.add(index)
+                continue
+            spec, after, error = old.spec, write.after, write.error
+            errors = old.errors if error is None else (*old.errors, error)
+            if write.step == "replay":
+                new = JobRecord(spec, after, write.result, errors, None, old.log)
+            else:
+                result = old.result_json if write.result is None else write.result
+                new = JobRecord(spec, after, result, errors, old.progress, old.log, old.saved_json)
+            current[id] = new
+            self._leave(old)
+            now[spec.queue, spec.priority, after.state] += 1
+            if after.state in FINAL:
+                self._end(new)
+            else:
+                self._enter(new)
+                waiting = True
+        return waiting
+
+    def insert(self, inserts: list[Insert], at: int, lost_groups: set[int], outcome: Outcome) -> bool:
+        """Make new jobs; whether there are any."""
+        current, now, by_age, ready = self.current, self.now, self.by_age, self._ready
+        before = seq = self._seq
+        for index, insert in enumerate(inserts):
+            spec, new = insert.spec, insert.standing
+            keyed = insert.unique is not None or insert.idempotency is not None
+            if keyed or spec.id in current or insert.limit is not None or insert.group:
+                refusal = self._refusal(insert, at, lost_groups)
+                if refusal is not None:
+                    outcome.refused[index] = refusal
+                    continue
+            seq += 1
+            standing = Standing(
+                seq,
+                new.state,
+                new.version,
+                new.attempt,
+                new.runs,
+                new.crashes,
+                new.run_at,
+                new.started_at,
+                new.finished_at,
+                new.holder,
+            )
+            record = current[spec.id] = JobRecord(spec, standing)
+            by_age.add(seq, spec.id)
+            now[spec.queue, spec.priority, new.state] += 1
+            if new.state == READY:
+                lanes = ready.get(spec.queue)
+                if lanes is None:
+                    lanes = ready[spec.queue] = Ready()
+                lanes.push(record)
+            elif new.state in FINAL:
+                self._end(record)
+            else:
+                self._enter(record)
+            if keyed:
+                self.keys.take(insert, seq)
+        self._seq = seq
+        self.accepted += seq - before
+        return seq > before
+
+    def _refusal(self, insert: Insert, at: int, lost_groups: set[int]) -> Refusal | None:
+        if insert.group in lost_groups:
+            return Refusal("lost")
+        refusal = None
+        if insert.idempotency is not None:
+            refusal = self.keys.repeated(insert.idempotency, at, self.current)
+        if refusal is None and insert.spec.id in self.current:
+            refusal = same_id(insert.spec, self.current[insert.spec.id])
+        if refusal is None and insert.unique is not None:
+            refusal = self.keys.held(insert.unique, at, self.current)
+        if refusal is None and insert.limit is not None and self._waiting(insert.spec.queue) >= insert.limit:
+            refusal = Refusal("full")
+        return refusal
+
+    def _waiting(self, queue: str) -> int:
+        return sum(self.now.get((queue, rank, state), 0) for rank in _RANKS for state in (READY, LATER))
+
+    def stop(self, stop: Stop) -> bool:
+        """Keep the first reason; whether the job is running."""
+        old = self.current.get(stop.id)
+        if old is None or old.standing.state != BUSY:
+            return False
+        if old.stop is None:
+            self.current[stop.id] = JobRecord(
+                old.spec,
+                old.standing,
+                old.result_json,
+                old.errors,
+                old.progress,
+                old.log,
+                old.saved_json,
+                stop.reason,
+            )
+            self.stopping.setdefault(old.standing.holder or "", {})[stop.id] = stop.reason
+        return True
+
+    def delete(self, read: JobRecord) -> bool:
+        """Whether the job was there at the version that was read; then it is gone."""
+        old = self.current.get(read.spec.id)
+        if old is None or not same(old.standing, read.standing):
+            return False
+        del self.current[read.spec.id]
+        self._leave(old)
+        self.by_age.leave(self.current)
+        self.deleted += 1
+        return True
+
+    def promote(self, at: int, promoted: list[JobRecord] | None) -> int | None:
+        """Make ready what is due, adding it to `promoted`; when the next one will be due."""
+        later, current, now = self._later, self.current, self.now
+        while later:
+            run_at, _, _, old = later[0]
+            spec = old.spec
+            if current.get(spec.id) is not old:
+                self._later_stale -= 1
+            elif run_at > at:
+                return run_at
+            else:
+                standing = PROMOTE.apply(old.standing)
+                new = current[spec.id] = JobRecord(
+                    spec, standing, old.result_json, old.errors, old.progress, old.log, old.saved_json
+                )
+                now[spec.queue, spec.priority, PROMOTE.source] -= 1
+                now[spec.queue, spec.priority, PROMOTE.target] += 1
+                self._enter(new)
+                if promoted is not None:
+                    promoted.append(new)
+            heappop(later)
+        return None
+
+    def claim(self, claim: Claim, types: frozenset[str], delta: Delta, claimed: list[JobRecord]) -> None:
+        """Take the first ready jobs of a queue, adding them to `claimed`."""
+        ready = self._ready.get(claim.queue)
+        if ready is None or claim.limit <= 0:
+            return
+        current, now = self.current, self.now
+        for taken in ready.take(claim.limit, types, current):
+            held: dict[str, None] | None = None
+            for old in taken:
+                spec, standing = old.spec, delta.apply(old.standing)
+                new = current[spec.id] = JobRecord(
+                    spec, standing, old.result_json, old.errors, old.progress, old.log, old.saved_json
+                )
+                if held is None:
+                    held = self.held.setdefault(standing.holder or "", {})
+                held[spec.id] = None
+                claimed.append(new)
+            rank = taken[0].spec.priority
+            now[claim.queue, rank, delta.source] -= len(taken)
+            now[claim.queue, rank, delta.target] += len(taken)
+
+    # The indexes
+
+    def _enter(self, record: JobRecord) -> None:
+        """Index a job that has got to a state that is not final."""
+        spec, standing = record.spec, record.standing
+        if standing.state == LATER:
+            heappush(self._later, (standing.run_at, standing.seq, standing.version, record))
+        elif standing.state == READY:
+            ready = self._ready.get(spec.queue)
+            if ready is None:
+                ready = self._ready[spec.queue] = Ready()
+            ready.push(record)
+        else:
+            self.held.setdefault(standing.holder or "", {})[spec.id] = None
+
+    def _end(self, record: JobRecord) -> None:
+        """Index a job that has got to a final state, and count it for good."""
+        self.by_end.add(record)
+        self.ended[record.spec.queue, record.spec.priority, record.standing.state] += 1
+
+    def _leave(self, old: JobRecord) -> None:
+        """The job has left this state; `current` knows already what became of it."""
+        spec, state = old.spec, old.standing.state
+        self.now[spec.queue, spec.priority, state] -= 1
+        if state == BUSY:
+            holder = old.standing.holder or ""
+            _drop(self.held, holder, spec.id)
+            if old.stop is not None:
+                _drop(self.stopping, holder, spec.id)
+        elif state == READY:
+            self._ready[spec.queue].leave(old, self.current)
+        elif state == LATER:
+            self._later_stale += 1
+            if self._later_stale > SLACK and self._later_stale * 2 > len(self._later):
+                self._later = [
+                    entry for entry in self._later if self.current.get(entry[3].spec.id) is entry[3]
+                ]
+                heapify(self._later)
+                self._later_stale = 0
+        else:
+            self.by_end.leave(self.current)
+
+
+def same(stored: Standing, read: Standing) -> bool:
+    """Whether a job stands as it was read. `seq` tells a deleted job from one that was given its id."""
+    return stored is read or (stored.version == read.version and stored.seq == read.seq)
+
+
+def _drop(index: dict[str, dict[str, Any]], holder: str, id: str) -> None:
+    held = index[holder]
+    del held[id]
+    if not held:
+        del index[holder]

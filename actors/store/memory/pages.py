@@ -1,0 +1,78 @@
+"""What `find` answers: which index to walk, what matches, and where a page ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from actors.core.errors import BadOption
+from actors.core.job import FINAL, JobRecord
+from actors.store.memory.jobs import BUSY, Jobs
+from actors.store.port import Page, Query
+
+FEW: Final = 4  # the finished jobs are few when there are this many times as many in all: sorting them beats walking all
+
+
+def find(jobs: Jobs, query: Query) -> Page:
+    """One page. Walks the index that fits: a rare match among very many jobs costs a scan."""
+    after = None if query.after is None else _read_cursor(query.after, query.order)
+    found: list[JobRecord] = []
+    for record in _walk(jobs, query, after):
+        if _matches(record, query):
+            if len(found) == query.limit:
+                return Page(found, _cursor(found[-1], query.order) if found else query.after)
+            found.append(record)
+    return Page(found, None)
+
+
+def _walk(jobs: Jobs, query: Query, after: tuple[int, int] | None) -> Iterable[JobRecord]:
+    """All jobs that may match, in the order asked for."""
+    if query.order == "finished":
+        return jobs.by_end.latest(jobs.current, after)
+    few: Iterable[JobRecord] | None = None
+    if query.states is not None:
+        if query.states == {BUSY}:
+            few = jobs.running()
+        elif query.states <= FINAL and len(jobs.by_end) * FEW < len(jobs.current):
+            few = jobs.by_end.latest(jobs.current, None)
+    below = None if after is None else after[1]
+    if few is None:
+        return jobs.by_age.newest(jobs.current, below)
+    rest = [record for record in few if below is None or record.standing.seq < below]
+    return sorted(rest, key=_seq, reverse=True)
+
+
+def _seq(record: JobRecord) -> int:
+    return record.standing.seq
+
+
+def _matches(record: JobRecord, query: Query) -> bool:
+    spec, standing = record.spec, record.standing
+    return (
+        (query.states is None or standing.state in query.states)
+        and (query.type is None or spec.type == query.type)
+        and (query.queue is None or spec.queue == query.queue)
+        and (query.owner is None or spec.owner == query.owner)
+        and (query.holder is None or standing.holder == query.holder)
+        and (query.tag is None or query.tag in spec.details.tags)
+        and (query.text is None or _mentions(record, query.text))
+    )
+
+
+def _mentions(record: JobRecord, text: str) -> bool:
+    if text in record.spec.id or text in record.spec.type:
+        return True
+    error = record.error
+    return error is not None and (text in error.type or text in error.message)
+
+
+def _cursor(last: JobRecord, order: str) -> str:
+    return f"{order[0]}{last.standing.finished_at or 0}.{last.standing.seq}"
+
+
+def _read_cursor(given: str, order: str) -> tuple[int, int]:
+    read = re.fullmatch(r"([nf])(-?[0-9]{1,18})\.([0-9]{1,18})", given, re.ASCII)
+    if read is None or read[1] != order[0]:
+        raise BadOption("after", given, f"the cursor of a page of the order {order}")
+    return int(read[2]), int(read[3])

@@ -1,0 +1,173 @@
+"""One tick in one transaction: the parts of a batch in the port's order, then the holder's row with the tick and its outcome."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from actors.core.errors import StoreError
+from actors.core.job import JobRecord, Standing
+from actors.store.port import Batch, Outcome, Refusal
+from actors.store.sqlite import claims, schedules, writes
+from actors.store.sqlite.inserts import add_jobs
+from actors.store.sqlite.rows import load, to_json
+from actors.store.sqlite.schema import SCHEDULED
+from actors.store.sqlite.tally import Tally
+
+_NEXT_DUE: Final = f"(SELECT run_at FROM standing WHERE state = '{SCHEDULED}' ORDER BY run_at LIMIT 1)"
+_STOPS: Final = """(SELECT json_group_array(json_array(j.id, s.stop)) FROM standing s INDEXED BY stopping JOIN job j USING (seq)
+    WHERE s.holder = :holder AND s.stop IS NOT NULL)"""
+_OTHERS: Final = "(SELECT json_group_array(name) FROM holder WHERE name <> :holder)"
+
+_LOOK: Final = f"""SELECT h.tick, CASE WHEN h.tick = :tick THEN h.outcome END, accepted, {_NEXT_DUE}
+    FROM tally LEFT JOIN holder h ON h.name = :holder"""
+_LISTEN: Final = f"SELECT {_NEXT_DUE}, {_STOPS}, {_OTHERS}"
+_FINISH: Final = f"""UPDATE holder SET tick = :tick, outcome = :outcome WHERE name = :holder
+    RETURNING {_NEXT_DUE}, {_STOPS}, {_OTHERS}"""
+
+
+@attrs.frozen
+class Done:
+    """What a commit did, and whom to tell."""
+
+    outcome: Outcome
+    others: list[str]  # the other holders that are open, in this process or another
+    news: bool  # whether they may want to look
+
+
+def commit(connection: sqlite3.Connection, begin: Callable[[], None], holder: str, tick: int, batch: Batch) -> Done:
+    """Apply `batch`, or answer as the last time when `tick` is the holder's last one. `begin` opens the transaction.
+
+    On any error the transaction is rolled back and the connection usable. What finds nothing to do writes nothing.
+    """
+    if _is_quiet(connection, batch):
+        return _listen(connection, holder, Outcome(), news=False)
+    for careful in (False, True):
+        begin()
+        try:
+            done = _apply(connection, holder, tick, batch, careful=careful)
+            connection.execute("COMMIT")
+            return done
+        except (writes.Mismatch, sqlite3.IntegrityError):
+            if careful:
+                raise
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    raise AssertionError("the careful pass returns or raises")
+
+
+def _is_quiet(connection: sqlite3.Connection, batch: Batch) -> bool:
+    """Whether the batch only asks for work, and there is none."""
+    if (
+        batch.settings
+        or batch.schedules
+        or batch.forget_schedules
+        or batch.schedule_moves
+        or batch.schedule_errors
+        or batch.notes
+        or batch.writes
+        or batch.inserts
+        or batch.stops
+        or batch.deletes
+    ):
+        return False
+    ((next_due,),) = connection.execute(f"SELECT {_NEXT_DUE}").fetchall()
+    if next_due is not None and next_due <= batch.now:
+        return False
+    return not (batch.claims and batch.types and claims.is_work(connection, batch.claims, batch.types))
+
+
+def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch, *, careful: bool) -> Done:
+    names = {"holder": holder, "tick": tick}
+    ((last_tick, remembered, accepted, next_due),) = connection.execute(_LOOK, names).fetchall()
+    if last_tick is None:
+        raise StoreError(f"holder {holder!r} is not open: expected open() first")
+    if remembered is not None:
+        return _listen(connection, holder, _recall(connection, remembered), news=False)
+    outcome, tally = Outcome(), Tally()
+    news = bool(batch.settings or batch.schedules or batch.forget_schedules or batch.schedule_moves or batch.stops)
+    if batch.settings:
+        schedules.change_settings(connection, batch.settings)
+    if batch.schedules:
+        schedules.put_schedules(connection, batch.schedules)
+    if batch.forget_schedules:
+        schedules.forget_schedules(connection, batch.forget_schedules)
+    lost_groups = writes.losing_groups(connection, batch) if careful or any(move.group for move in batch.schedule_moves) else set[int]()
+    if batch.schedule_moves:
+        outcome.lost_moves = schedules.move_schedules(connection, batch.schedule_moves, lost_groups)
+    if batch.schedule_errors:
+        schedules.count_errors(connection, batch.schedule_errors)
+    if batch.notes:
+        writes.keep_notes(connection, batch.notes)
+    if batch.writes:
+        if careful or lost_groups:
+            outcome.lost, waiting = writes.write_some(connection, batch.writes, lost_groups, tally)
+        else:
+            waiting = writes.write_all(connection, batch.writes, tally)
+        news = news or waiting
+    if batch.inserts:
+        outcome.refused = add_jobs(connection, batch.inserts, batch.now, accepted, lost_groups, tally, all_ids=careful)
+        news = news or tally.accepted > 0
+    if batch.stops:
+        outcome.unstopped = writes.ask_to_stop(connection, batch.stops)
+    if batch.deletes:
+        outcome.undeleted = writes.delete_all(connection, batch.deletes, tally)
+    promoted: list[int] = []
+    if (next_due is not None and next_due <= batch.now) or tally.entered(SCHEDULED):
+        promoted = claims.promote(connection, batch.now, tally)
+    if batch.list_promoted and promoted:
+        outcome.promoted = [JobRecord(record.spec, record.standing, None, record.errors) for record in load(connection, promoted)]
+    if batch.claims and batch.types:
+        outcome.claimed = claims.take(connection, holder, batch.now, batch.claims, batch.types, tally)
+    tally.write(connection)
+    return _finish(connection, names, outcome, news=news)
+
+
+def _finish(connection: sqlite3.Connection, names: dict[str, Any], outcome: Outcome, *, news: bool) -> Done:
+    remembered = to_json(
+        {
+            "refused": [(index, refusal.verdict, refusal.id, refusal.state) for index, refusal in outcome.refused.items()],
+            "lost": list(outcome.lost),
+            "lost_moves": list(outcome.lost_moves),
+            "undeleted": list(outcome.undeleted),
+            "unstopped": list(outcome.unstopped),
+            "claimed": [record.standing.seq for record in outcome.claimed],
+            "promoted": [attrs.astuple(record.standing) for record in outcome.promoted],
+        }
+    )
+    ((next_due, stops, others),) = connection.execute(_FINISH, {**names, "outcome": remembered}).fetchall()
+    return _done(outcome, next_due, stops, others, news=news)
+
+
+def _listen(connection: sqlite3.Connection, holder: str, outcome: Outcome, *, news: bool) -> Done:
+    ((next_due, stops, others),) = connection.execute(_LISTEN, {"holder": holder}).fetchall()
+    return _done(outcome, next_due, stops, others, news=news)
+
+
+def _done(outcome: Outcome, next_due: int | None, stops: str, others: str, *, news: bool) -> Done:
+    outcome.next_due = next_due
+    outcome.stops = [(id, reason) for id, reason in orjson.loads(stops)]
+    return Done(outcome, orjson.loads(others), news)
+
+
+def _recall(connection: sqlite3.Connection, remembered: str) -> Outcome:
+    """The outcome of the holder's last tick; its claimed jobs as they stand now."""
+    kept = orjson.loads(remembered)
+    stood = {standing[0]: Standing(*standing) for standing in kept["promoted"]}
+    return Outcome(
+        refused={index: Refusal(verdict, id, state) for index, verdict, id, state in kept["refused"]},
+        lost=set(kept["lost"]),
+        lost_moves=set(kept["lost_moves"]),
+        undeleted=set(kept["undeleted"]),
+        unstopped=set(kept["unstopped"]),
+        claimed=load(connection, kept["claimed"]) if kept["claimed"] else [],
+        promoted=[
+            JobRecord(record.spec, stood[record.standing.seq], None, record.errors)
+            for record in (load(connection, stood) if stood else [])
+        ],
+    )

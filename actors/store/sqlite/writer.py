@@ -1,0 +1,183 @@
+"""The one writing connection: how a transaction begins, in turn with other processes, and what is written besides commits."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from actors.store.port import Batch
+from actors.store.sqlite.commit import Done, commit
+from actors.store.sqlite.faults import is_busy, store_errors
+from actors.store.sqlite.presence import Presence
+from actors.store.sqlite.rows import one_json, to_json
+from actors.store.sqlite.schema import BUSY_SECONDS, connect_writer
+from actors.store.sqlite.turnstile import PAUSE, Turnstile
+
+_EXPIRED_IDEMPOTENCY: Final = "expires_at <= :now OR NOT EXISTS (SELECT 1 FROM job WHERE job.seq = idempotency_key.seq)"
+_EXPIRED_UNIQUE: Final = "expires_at <= :now OR NOT EXISTS (SELECT 1 FROM job WHERE job.seq = unique_key.seq)"
+_IDLE_HOLDERS: Final = """SELECT json_group_array(name) FROM holder
+    WHERE NOT EXISTS (SELECT 1 FROM standing s INDEXED BY held WHERE s.holder = holder.name)"""
+_OTHERS: Final = "SELECT json_group_array(name) FROM holder WHERE name <> ?"
+_ALONE: Final = """SELECT NOT EXISTS (SELECT 1 FROM holder WHERE name <> ?1)
+    AND NOT EXISTS (SELECT 1 FROM standing INDEXED BY held WHERE holder < ?1)
+    AND NOT EXISTS (SELECT 1 FROM standing INDEXED BY held WHERE holder > ?1)"""
+_HOLDING: Final = """SELECT json_group_array(json_array(holder, alive_until, name IS NOT NULL)) FROM (
+    SELECT DISTINCT holder FROM standing INDEXED BY held WHERE holder IS NOT NULL) LEFT JOIN holder ON holder.name = holder"""
+
+
+class WouldWait(Exception):
+    """Somebody else holds the database, and the caller can't wait."""
+
+
+class Writer:
+    """The writing connection to the database at `path`; used by one thread at a time. `presence` is None where liveness is by lease."""
+
+    def __init__(self, path: Path, presence: Presence | None) -> None:
+        self._path = path
+        self._presence = presence
+        self._connection = connect_writer(path)
+        self._turnstile: Turnstile | None = None
+        self._foreign = False  # whether holders of other processes were open at the last commit
+
+    def commit(self, holder: str, tick: int, batch: Batch, *, wait: bool = True) -> Done:
+        """One commit. With `wait` false: `WouldWait`, and nothing done, when another process is in the way."""
+        if not wait and self._foreign:
+            raise WouldWait
+        with store_errors(str(self._path)), self._turn():
+            done = commit(self._connection, self._begin if wait else self._begin_at_once, holder, tick, batch)
+            self._look_around(done.others)
+            return done
+
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        if self._turnstile is None or not self._foreign:
+            yield
+            return
+        try:
+            self._turnstile.enter(time.monotonic() + BUSY_SECONDS)  # who does not get a turn finds the database locked, and says so
+            yield
+        finally:
+            self._turnstile.leave()
+
+    def _look_around(self, others: list[str]) -> None:
+        presence = self._presence
+        if presence is None:
+            return
+        self._foreign = any(not presence.is_here(other) for other in others)
+        if self._foreign and self._turnstile is None:
+            self._turnstile = Turnstile(presence.directory)
+
+    def _begin_at_once(self) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if is_busy(error):
+                raise WouldWait from None
+            raise
+
+    def _begin(self) -> None:
+        deadline = time.monotonic() + BUSY_SECONDS
+        pause = PAUSE
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(0.01, pause * 1.5)
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        with store_errors(str(self._path)), self._turn():
+            self._begin()
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def add_holder(self, holder: str) -> list[str]:
+        """Enter `holder` in the table, and answer who else is there. The row of one that is in it stays, with its last tick."""
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO holder VALUES (?, 0, NULL, NULL) ON CONFLICT DO NOTHING", (holder,))
+            others: list[str] = one_json(connection, _OTHERS, (holder,))
+        self._look_around(others)
+        return others
+
+    def remove_holder(self, holder: str) -> None:
+        """Forget `holder`."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM holder WHERE name = ?", (holder,))
+
+    def beat(self, holder: str, until: int) -> None:
+        """`holder` is alive until that instant (microseconds)."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE holder SET alive_until = ? WHERE name = ?", (until, holder))
+
+    def sweep(self, now: int) -> None:
+        """Drop keys that have expired or whose jobs are gone, and holders that are dead and hold nothing. Writes only if there are any."""
+        with store_errors(str(self._path)):
+            idle: list[str] = one_json(self._connection, _IDLE_HOLDERS)
+            presence = self._presence
+            dead = [holder for holder in idle if not presence.lives(holder)] if presence is not None else []
+            some = f"""SELECT EXISTS (SELECT 1 FROM idempotency_key WHERE {_EXPIRED_IDEMPOTENCY})
+                OR EXISTS (SELECT 1 FROM unique_key WHERE {_EXPIRED_UNIQUE})"""
+            ((expired,),) = self._connection.execute(some, {"now": now}).fetchall()
+        if expired or dead:
+            with self._transaction() as connection:
+                connection.execute(f"DELETE FROM idempotency_key WHERE {_EXPIRED_IDEMPOTENCY}", {"now": now})
+                connection.execute(f"DELETE FROM unique_key WHERE {_EXPIRED_UNIQUE}", {"now": now})
+                connection.execute("DELETE FROM holder WHERE name IN (SELECT value FROM json_each(?))", (to_json(dead),))
+            for holder in dead:
+                if presence is not None:
+                    presence.clear(holder)
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has committed."""
+        with store_errors(str(self._path)):
+            ((version,),) = self._connection.execute("PRAGMA data_version").fetchall()
+            return int(version)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for reads of a store without threads."""
+        return self._connection
+
+    def close(self) -> None:
+        """Move the log into the database and close the connection. A database in use elsewhere keeps its log."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            pass  # whoever opens the database next reads the log
+        finally:
+            self._connection.close()
+            if self._turnstile is not None:
+                self._turnstile.close()
+
+
+def is_alone(connection: sqlite3.Connection, holder: str) -> bool:
+    """Whether there is no other holder, and no job of one that is gone."""
+    ((alone,),) = connection.execute(_ALONE, (holder,)).fetchall()
+    return bool(alone)
+
+
+def vanished(connection: sqlite3.Connection, presence: Presence | None, holder: str, now: int) -> list[str]:
+    """Other holders with running jobs that are gone: their lock is free, or without locks, their row is gone or their lease over."""
+    gone: list[str] = []
+    for other, alive_until, is_open in one_json(connection, _HOLDING):
+        if other == holder:
+            continue
+        if presence is not None:
+            lives = presence.lives(other)
+        else:
+            lives = alive_until is None or alive_until >= now
+        if not (is_open and lives):
+            gone.append(other)
+    return gone
