@@ -1,0 +1,92 @@
+"""A job system for trio programs: typed jobs, priorities, retries, schedules and dead letters, as actors in a nursery."""
+
+from actors.clock import Clock, SystemClock, TrioClock
+from actors.core.context import Job, JobContext, JobHandle
+from actors.core.errors import (
+    ActorsError,
+    AlreadyRunning,
+    BadOption,
+    BadPayload,
+    BadResult,
+    CallerError,
+    Cancel,
+    Conflict,
+    Discard,
+    JobCancelled,
+    JobFailed,
+    JobTimeout,
+    NotFound,
+    QueueFull,
+    Refused,
+    RegistrationError,
+    Retry,
+    ShuttingDown,
+    Snooze,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    UnknownType,
+    WrongState,
+)
+from actors.core.events import Event
+from actors.core.job import AttemptError, JobRecord
+from actors.core.options import Options
+from actors.core.registry import JobType, Registry
+from actors.core.retry import Exponential, Fixed, Linear, Steps
+from actors.core.schedule import At, CronExpression, Every
+from actors.core.unique import Unique
+from actors.store import Store
+from actors.system import Queue, ShutdownReport, System, open_system, run
+
+__all__ = [
+    "ActorsError",
+    "AlreadyRunning",
+    "At",
+    "AttemptError",
+    "BadOption",
+    "BadPayload",
+    "BadResult",
+    "CallerError",
+    "Cancel",
+    "Clock",
+    "Conflict",
+    "CronExpression",
+    "Discard",
+    "Event",
+    "Every",
+    "Exponential",
+    "Fixed",
+    "Job",
+    "JobCancelled",
+    "JobContext",
+    "JobFailed",
+    "JobHandle",
+    "JobRecord",
+    "JobTimeout",
+    "JobType",
+    "Linear",
+    "NotFound",
+    "Options",
+    "Queue",
+    "QueueFull",
+    "Refused",
+    "RegistrationError",
+    "Registry",
+    "Retry",
+    "ShutdownReport",
+    "ShuttingDown",
+    "Snooze",
+    "Steps",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "System",
+    "SystemClock",
+    "TrioClock",
+    "Unique",
+    "UnknownType",
+    "WrongState",
+    "open_system",
+    "run",
+]

@@ -1,0 +1,64 @@
+"""Ask and answer over memory channels: a request carries its reply address, a one-place channel; the asker may have left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from actors.core.errors import ActorsError, ShuttingDown
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+Reply = trio.MemorySendChannel[T | ActorsError]
+"""Where an answer goes: the value, or the error to raise at the asker's."""
+
+
+def tell(inbox: trio.MemorySendChannel[M], message: M) -> None:
+    """Put `message` into an inbox. Never waits: inboxes are bounded by what their senders may have under way.
+
+    (One ask per waiting task, one report per claimed job, one note per running job.) `ShuttingDown` when the actor has ended.
+    """
+    try:
+        inbox.send_nowait(message)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise ShuttingDown("the system is stopping: it takes no more calls") from None
+
+
+async def ask(inbox: trio.MemorySendChannel[M], request: Callable[[Reply[T]], M]) -> T:
+    """Send `request(reply)` and wait for the answer; raises the error that came instead of one.
+
+    Cancelling the wait does not take the request back: it may be carried out. `ShuttingDown` when the actor has ended or ends first.
+    """
+    send, receive = trio.open_memory_channel[T | ActorsError](1)
+    with receive:
+        with send:
+            tell(inbox, request(send.clone()))
+        try:
+            given = await receive.receive()
+        except trio.EndOfChannel:
+            raise ShuttingDown("the system has stopped: the call was not answered and may not have happened") from None
+    if isinstance(given, ActorsError):
+        raise given
+    return given
+
+
+async def command(inbox: trio.MemorySendChannel[M], request: Callable[[Reply[None]], M]) -> None:
+    """`ask` for what is only confirmed."""
+    await ask(inbox, request)
+
+
+def answer(reply: Reply[T], given: T | ActorsError) -> None:
+    """Answer once. An asker that has left is no error."""
+    with reply:
+        try:
+            reply.send_nowait(given)
+        except trio.BrokenResourceError:
+            pass
+
+
+def has_left(reply: Reply[T]) -> bool:
+    """Whether nobody waits for this answer any more."""
+    return reply.statistics().open_receive_channels == 0

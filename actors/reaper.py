@@ -1,0 +1,96 @@
+"""The reaper: beats for this process, gives back what vanished processes held, sweeps expired keys, and hears the store's wake-ups."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from actors import scheduler
+from actors.clock import Clock
+from actors.core.errors import ShuttingDown, StoreError
+from actors.mailbox import Reply, answer, tell
+from actors.queue import Lost, Message, Wake
+from actors.store.port import Query, Store
+
+log = logging.getLogger("actors")
+
+SWEEP_EVERY: Final = 3_600.0  # seconds: keys live for a day
+PAGE: Final = 500  # lost jobs given back per tick
+
+
+class Reaper:
+    """The actor. It asks the store, not the other processes, so every process reaps and no one leads."""
+
+    def __init__(
+        self,
+        *,
+        holder: str,
+        store: Store,
+        clock: Clock,
+        lease: float,
+        queue: trio.MemorySendChannel[Message],
+        scheduler: trio.MemorySendChannel[scheduler.Message],
+        inbox: trio.MemoryReceiveChannel[Reply[None]],
+    ) -> None:
+        self._holder = holder
+        self._store = store
+        self._clock = clock
+        self._lease = lease
+        self._queue = queue
+        self._scheduler = scheduler
+        self._inbox = inbox
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        with self._inbox:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._pong)
+                await self._reap_for_ever(task_status)
+
+    async def _pong(self) -> None:
+        async for reply in self._inbox:
+            answer(reply, None)
+
+    async def _reap_for_ever(self, task_status: trio.TaskStatus[None]) -> None:
+        next_beat = trio.current_time()
+        next_sweep = next_beat + SWEEP_EVERY
+        started = False
+        while True:
+            try:
+                if trio.current_time() >= next_beat:
+                    pause = await self._store.beat(self._holder, self._clock.now(), self._lease)
+                    await self._reap()
+                    next_beat = trio.current_time() + pause
+                if trio.current_time() >= next_sweep:
+                    await self._store.sweep(self._clock.now())
+                    next_sweep = trio.current_time() + SWEEP_EVERY
+            except StoreError as error:
+                log.warning("the reaper waits for the store: %s", error)
+                next_beat = trio.current_time() + 1.0
+            if not started:
+                started = True
+                task_status.started()
+            woken = False
+            with trio.move_on_at(min(next_beat, next_sweep)):
+                await self._store.wakeup(self._holder)
+                woken = True
+            if woken:
+                tell(self._queue, Wake())
+                with suppress(ShuttingDown):  # it ends before this one
+                    tell(self._scheduler, scheduler.Wake())
+                next_beat = min(next_beat, trio.current_time() + self._lease / 3)
+
+    async def _reap(self) -> None:
+        for holder in await self._store.vanished(self._holder, self._clock.now()):
+            after: str | None = None
+            while True:
+                query = Query(holder=holder, states=frozenset({"running"}), limit=PAGE, after=after)
+                page = await self._store.find(query)
+                if page.jobs:
+                    log.warning("process %s is gone: %d of its jobs are given back", holder, len(page.jobs))
+                    tell(self._queue, Lost(page.jobs))
+                if (after := page.after) is None:
+                    break

@@ -1,0 +1,164 @@
+"""One run of a job: the context its body sees, and the mailbox slot in which it leaves word for the queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, Unpack
+
+import orjson
+import trio
+
+from actors.clock import Clock
+from actors.core import strict_json
+from actors.core.context import Job, JobHandle
+from actors.core.errors import BadOption
+from actors.core.job import JobRecord, LogLine, Progress, Reason
+from actors.core.options import Options
+from actors.core.registry import Registry
+from actors.core.value import value
+from actors.intake import Intake, Order
+from actors.mailbox import command, tell
+from actors.queue import Enqueue, Message, Noted, Save
+from actors.store.port import Note
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+LONGEST_LINE: Final = 8_000  # characters of a log line
+MOST_STATE: Final = 1024 * 1024  # bytes of a saved state
+
+
+@value(kw_only=True)
+class Desk:
+    """What the runs of one system share."""
+
+    inbox: trio.MemorySendChannel[Message]
+    registry: Registry
+    intake: Intake
+    clock: Clock
+    resources: tuple[object, ...]
+    handle: Callable[[str, bool], JobHandle[Any]]
+
+
+class Run:
+    """The running job as its body sees it (`JobContext`). Made per run; its methods may also be called from the body's thread."""
+
+    __slots__ = ("_desk", "_dirty", "_lines", "_progress", "_saved", "_thread", "children", "job", "reason", "scope", "stuck")
+
+    def __init__(self, job: JobRecord, desk: Desk) -> None:
+        self.job = job
+        self.reason: Reason | None = None
+        self.children: list[Order] = []
+        self.scope: trio.CancelScope | None = None  # set once the body has suspended: from then on it can be stopped
+        self.stuck = False
+        self._desk = desk
+        self._dirty = False
+        self._progress: Progress | None = None
+        self._lines: list[LogLine] = []
+        self._saved = job.saved_json
+        self._thread: int | None = None  # the body's thread, when it has one of its own
+
+    # The body's side
+
+    @property
+    def fence(self) -> int:
+        """Grows from run to run of this job."""
+        return self.job.standing.runs
+
+    @property
+    def state(self) -> Any:
+        """What `save` kept last; None when nothing was."""
+        return None if self._saved is None else orjson.loads(self._saved)
+
+    @property
+    def cancelled_because(self) -> Reason | None:
+        """Why the body is being stopped; None while it is not."""
+        if self.reason is None and self.scope is not None and self.scope.cancel_called:
+            return "timeout"
+        return self.reason
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Say how far it is; the last word of a tick wins."""
+        for name, given in (("done", done), ("total", total)):
+            number = isinstance(given, (int, float)) and not isinstance(given, bool)
+            if (given is not None or name == "done") and not (number and -1e15 < given < 1e15):  # type: ignore[operator]
+                raise BadOption(name, given, "a finite number")
+        text = None if message is None else str(message)[:LONGEST_LINE]
+        self._note(lambda: setattr(self, "_progress", Progress(done=done, total=total, message=text)))
+
+    def log(self, text: str, /) -> None:
+        """Keep a line with the job."""
+        line = LogLine(at=self._desk.clock.now(), run=self.fence, text=_line(text))
+        self._note(lambda: self._lines.append(line))
+
+    async def save(self, state: Any) -> None:
+        """Keep a durable cursor: returns once it is committed."""
+        text = strict_json.dumps(state)
+        if len(text) > MOST_STATE:
+            raise BadOption("state", f"{len(text)} bytes of JSON", f"at most {MOST_STATE}")
+        note = Note(id=self.job.id, run=self.fence, saved=text)
+        await command(self._desk.inbox, lambda reply: Save(self.job, note, reply))
+        self._saved = text
+
+    def enqueue(self, job: Job[R], /, *, now: bool = False, **options: Unpack[Options]) -> JobHandle[R]:
+        """Enqueue another job with this attempt's success, or at once. It belongs to the same owner unless told otherwise."""
+        options.setdefault("owner", self.job.owner)
+        order = self._desk.intake.order(job, options)
+        if now:
+            send, receive = trio.open_memory_channel[Any](1)
+            receive.close()  # nobody waits for the answer
+            self._on_loop(lambda: tell(self._desk.inbox, Enqueue(orders=[order], reply=send, exempt=True)))
+        else:
+            self.children.append(order)
+        return self._desk.handle(order.insert.spec.id, True)
+
+    def resource(self, kind: type[T]) -> T:
+        """The resource of this type; `LookupError` when the system was given none."""
+        for resource in self._desk.resources:
+            if isinstance(resource, kind):
+                return resource
+        known = ", ".join(sorted(type(resource).__qualname__ for resource in self._desk.resources)) or "none"
+        raise LookupError(f"no resource of type {kind.__qualname__}: open_system was given {known}")
+
+    # The worker's side
+
+    def in_thread(self) -> None:
+        """Called first thing in the body's thread."""
+        self._thread = threading.get_ident()
+
+    @property
+    def in_thread_now(self) -> bool:
+        """Whether the body got its thread."""
+        return self._thread is not None
+
+    def take(self) -> Note | None:
+        """What the body said since this was last asked; None when it said nothing."""
+        if not self._dirty:
+            return None
+        self._dirty = False
+        lines, self._lines = self._lines, []
+        progress, self._progress = self._progress, None
+        return Note(id=self.job.spec.id, run=self.fence, progress=progress, log=tuple(lines))
+
+    def _note(self, change: Callable[[], None]) -> None:
+        def noted() -> None:
+            change()
+            if not self._dirty:
+                self._dirty = True
+                tell(self._desk.inbox, Noted(self.job, self.take))
+
+        self._on_loop(noted)
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        """Call on trio's thread. From the body's thread this is also where it notices that it is to stop: it raises `trio.Cancelled`."""
+        if self._thread is not None and threading.get_ident() == self._thread:
+            trio.from_thread.run_sync(call)
+            trio.from_thread.check_cancelled()
+        else:
+            call()
+
+
+def _line(text: object) -> str:
+    cut = str(text)[:LONGEST_LINE]
+    return cut.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

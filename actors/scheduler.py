@@ -1,0 +1,472 @@
+"""The scheduler: sleeps until the next slot, and fires it. A stored slot fires once for all processes, without a leader.
+
+The cursor of a stored schedule moves in the same commit that inserts the slot's job, only if it still stands where it was read: of many
+processes that find a slot due, one wins, the others look again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Literal, assert_never
+
+import attrs
+import trio
+
+from actors.clock import Clock
+from actors.core.errors import (
+    ActorsError,
+    AlreadyRunning,
+    CallerError,
+    Conflict,
+    NotFound,
+    StoreError,
+)
+from actors.core.events import Event
+from actors.core.job import UNFINISHED, JobRecord
+from actors.core.options import Options
+from actors.core.registry import Registry
+from actors.core.schedule import Timing, due, fire_time, keep_anchor, overlap
+from actors.core.value import value
+from actors.hub import Message as HubMessage
+from actors.hub import Tell
+from actors.intake import Intake, Order
+from actors.mailbox import Reply, answer, ask, command, tell
+from actors.queue import Accepted, Act, Fire, Keep
+from actors.queue import Message as QueueMessage
+from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
+from actors.timetable import Local, ScheduleInfo, Stored, definition
+
+log = logging.getLogger("actors")
+
+LOOK_AGAIN: Final = 1.0  # seconds until a slot that waits for the run before it is looked at again
+
+
+@value(kw_only=True)
+class DeclareJob:
+    """Keep a schedule whose slots become jobs; one of that name keeps its cursor and counts."""
+
+    name: str
+    timing: Timing
+    type: str
+    payload: dict[str, Any]
+    options: Options
+    reply: Reply[None]
+
+
+@value(kw_only=True)
+class DeclareCallable:
+    """Run a callable of this process on a schedule."""
+
+    name: str
+    timing: Timing
+    call: Callable[[], Awaitable[object]]
+    reply: Reply[None]
+
+
+@value
+class Control:
+    """Pause, resume, run now or remove the schedule of this name."""
+
+    name: str
+    verb: Literal["pause", "resume", "run", "remove"]
+    reply: Reply[None]
+
+
+@value
+class Change:
+    """Give a schedule another timing: `change` makes the new one of the old."""
+
+    name: str
+    change: Callable[[Timing], Timing]
+    reply: Reply[None]
+
+
+@value
+class Describe:
+    """Tell of one schedule, or of all when `name` is None."""
+
+    name: str | None
+    reply: Reply[list[ScheduleInfo]]
+
+
+@value
+class Wake:
+    """Another process may have changed a schedule."""
+
+
+@value
+class Ping:
+    """Answered at once."""
+
+    reply: Reply[None]
+
+
+Message = DeclareJob | DeclareCallable | Control | Change | Describe | Wake | Ping
+
+
+class Scheduler:
+    """The actor. With `fires` off it only keeps and tells."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        intake: Intake,
+        clock: Clock,
+        fires: bool,
+        queue: trio.MemorySendChannel[QueueMessage],
+        hub: trio.MemorySendChannel[HubMessage],
+        inbox: trio.MemoryReceiveChannel[Message],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._intake = intake
+        self._clock = clock
+        self._fires = fires
+        self._queue = queue
+        self._hub = hub
+        self._inbox = inbox
+        self._locals: dict[str, Local] = {}
+        self._read: dict[str, Stored] = {}  # what was decoded, by name
+        self._nursery: trio.Nursery
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled, which also stops the callables that are running."""
+        with self._inbox:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                while True:
+                    pause = await self._pass()
+                    with trio.move_on_after(pause):
+                        await self._serve(await self._inbox.receive())
+                    while True:
+                        try:
+                            message = self._inbox.receive_nowait()
+                        except (trio.WouldBlock, trio.EndOfChannel):
+                            break
+                        await self._serve(message)
+
+    # Firing
+
+    async def _pass(self) -> float:
+        """Fire what is due; seconds until the next slot, but no longer than a step of the clock may go unnoticed."""
+        if not self._fires:
+            return math.inf
+        coming: list[float] = []
+        try:
+            for stored in await self._all():
+                coming.append(await self._fire_stored(stored))
+        except StoreError as error:
+            log.warning("the scheduler waits for the store: %s", error)
+            coming.append(LOOK_AGAIN)
+        for local in list(self._locals.values()):
+            coming.append(self._fire_local(local))
+        return min(self._clock.patience, *coming) if coming else self._clock.patience
+
+    def _until(self, name: str, timing: Timing, slot: int | None) -> float:
+        if slot is None:
+            return math.inf
+        return max(0.0, (fire_time(name, timing, slot) - self._clock.now()) / 1e6)
+
+    async def _fire_stored(self, stored: Stored) -> float:
+        record, timing = stored.record, stored.timing
+        if record.paused or stored.type not in self._registry:
+            return math.inf  # a type that this program does not know is left for others
+        now = self._clock.now()
+        found = due(record.name, timing, cursor=record.cursor, now=now, fired=record.fired)
+        if found.cursor == record.cursor:
+            return self._until(record.name, timing, found.next)
+        slots = [SlotRecord(slot=slot, reason=reason) for slot, reason in found.missed]
+        cursor, orders = found.cursor, list[Order]()
+        unfinished = await self._is_unfinished(record.last_job)
+        for slot in found.fire:
+            match overlap(timing.overlap, unfinished):
+                case "fire":
+                    order = self._order(stored, slot, slots)
+                case "replace":
+                    await self._cancel(record.last_job)
+                    if orders:
+                        orders.pop()
+                        slots[-1] = SlotRecord(slot=slots[-1].slot, reason="superseded by the next slot")
+                    order = self._order(stored, slot, slots)
+                case "skip":
+                    slots.append(SlotRecord(slot=slot, reason="skipped: the run before it had not ended"))
+                    continue
+                case "wait":
+                    cursor = self._before(timing, slot, record.cursor, slots)
+                    break
+                case never:
+                    assert_never(never)
+            if order is not None:
+                orders.append(order)
+                unfinished = True
+        if cursor == record.cursor and not orders:
+            return LOOK_AGAIN
+        await self._move(record, cursor, slots, orders, now)
+        return 0.0  # look again: the cursor has moved, by this process or by another
+
+    def _before(self, timing: Timing, slot: int, cursor: int, slots: Sequence[SlotRecord]) -> int:
+        """The last slot dealt with before `slot`, which waits."""
+        return max([cursor, *(record.slot for record in slots)])
+
+    def _order(self, stored: Stored, slot: int, slots: list[SlotRecord]) -> Order | None:
+        """The order for one slot, recorded in `slots`; a slot whose job can't be made is recorded with the reason."""
+        name = stored.record.name
+        try:
+            order = self._intake.order(stored.job(self._registry), stored.options, schedule=name, slot=slot)
+        except CallerError as error:
+            slots.append(SlotRecord(slot=slot, reason=f"not fired: {error}"))
+            log.error("schedule %s can't make its job: %s", name, error)
+            return None
+        slots.append(SlotRecord(slot=slot, job=order.insert.spec.id))
+        return order
+
+    async def _move(
+        self, record: ScheduleRecord, cursor: int, slots: list[SlotRecord], orders: list[Order], now: int
+    ) -> bool:
+        """Move the cursor and insert the jobs, together or not at all; False when another process was faster."""
+        slots.sort(key=lambda one: one.slot)
+        fired_at = now if orders else None
+        move = ScheduleMove(name=record.name, expect=record.cursor, cursor=cursor, slots=tuple(slots), fired_at=fired_at)
+
+        def request(reply: Reply[list[Accepted | ActorsError] | None]) -> QueueMessage:
+            return Fire(move, orders, reply)
+
+        won = await ask(self._queue, request) is not None
+        if won:
+            for slot in slots:
+                name = "schedule:fired" if slot.job is not None else "schedule:skipped"
+                data = {"schedule": record.name, "slot": slot.slot, "reason": slot.reason}
+                tell(self._hub, Tell(Event(name=name, at=now, job=slot.job, data=data)))
+        return won
+
+    async def _is_unfinished(self, id: str | None) -> bool:
+        if id is None:
+            return False
+        job = (await self._store.get([id])).get(id)
+        return job is not None and job.state in UNFINISHED
+
+    async def _cancel(self, id: str | None) -> None:
+        if id is not None:
+
+            def request(reply: Reply[list[JobRecord | ActorsError]]) -> QueueMessage:
+                return Act("cancel", [id], reply)
+
+            await ask(self._queue, request)  # a run that has ended meanwhile is no error
+
+    def _fire_local(self, local: Local) -> float:
+        if local.paused:
+            return math.inf
+        now = self._clock.now()
+        found = due(local.name, local.timing, cursor=local.cursor, now=now, fired=local.fired)
+        local.cursor = found.cursor
+        for _ in found.fire:
+            match overlap(local.timing.overlap, bool(local.scopes)):
+                case "fire":
+                    self._start(local, now)
+                case "skip":
+                    pass
+                case "wait":
+                    local.queued += 1
+                case "replace":
+                    for scope in local.scopes:
+                        scope.cancel()
+                    self._start(local, now)
+                case never:
+                    assert_never(never)
+        return self._until(local.name, local.timing, found.next)
+
+    def _start(self, local: Local, now: int) -> None:
+        local.fired += 1
+        local.last_run = now
+        scope = trio.CancelScope()
+        local.scopes.append(scope)
+        self._nursery.start_soon(self._call, local, scope, name=f"schedule {local.name}")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _call(self, local: Local, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                await local.call()
+        except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+            if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[0] is not None:
+                raise  # the shutdown's
+            local.errors += 1
+            local.last_error = f"{type(error).__qualname__}: {error}"[:500]
+            log.error("schedule %s failed: %s", local.name, local.last_error)
+        finally:
+            local.scopes.remove(scope)
+            if local.queued and not local.scopes:
+                local.queued -= 1
+                self._start(local, self._clock.now())
+
+    # Keeping and telling
+
+    async def _all(self) -> list[Stored]:
+        found: dict[str, Stored] = {}
+        for record in await self._store.schedules():
+            known = self._read.get(record.name)
+            if known is not None and known.record.definition == record.definition:
+                known.record = record
+                found[record.name] = known
+            else:
+                found[record.name] = Stored.read(record)
+        self._read = found
+        return list(found.values())
+
+    async def _find(self, name: str) -> Stored | None:
+        return next((stored for stored in await self._all() if stored.record.name == name), None)
+
+    async def _serve(self, message: Message) -> None:
+        try:
+            match message:
+                case DeclareJob():
+                    await self._declare_job(message)
+                    answer(message.reply, None)
+                case DeclareCallable():
+                    await self._declare_callable(message)
+                    answer(message.reply, None)
+                case Control():
+                    await self._control(message)
+                    answer(message.reply, None)
+                case Change():
+                    await self._change(message)
+                    answer(message.reply, None)
+                case Describe():
+                    answer(message.reply, await self._describe(message.name))
+                case Ping():
+                    answer(message.reply, None)
+                case Wake():
+                    pass
+                case _:
+                    assert_never(message)
+        except (ActorsError, ValueError, TypeError) as error:
+            if isinstance(message, Wake):
+                raise
+            answer(message.reply, error if isinstance(error, ActorsError) else _as_caller_error(error))
+
+    async def _declare_job(self, message: DeclareJob) -> None:
+        if message.name in self._locals:
+            raise Conflict(f"schedule {message.name!r} runs a callable: expected another name for a job")
+        now = self._clock.now()
+        stored = await self._find(message.name)
+        timing = message.timing if stored is None else keep_anchor(message.timing, stored.timing)
+        text = definition(timing, message.type, message.payload, message.options)
+        if stored is None:
+            await self._keep([ScheduleRecord(name=message.name, definition=text, cursor=now)])
+        elif stored.record.definition != text:
+            await self._redefine(attrs.evolve(stored.record, definition=text), timing != stored.timing)
+
+    async def _declare_callable(self, message: DeclareCallable) -> None:
+        if await self._find(message.name) is not None:
+            raise Conflict(f"schedule {message.name!r} is stored with a job: expected another name for a callable")
+        known = self._locals.get(message.name)
+        if known is None:
+            now = self._clock.now()
+            self._locals[message.name] = Local(name=message.name, timing=message.timing, call=message.call, cursor=now)
+        else:
+            known.timing, known.call = keep_anchor(message.timing, known.timing), message.call
+
+    async def _control(self, message: Control) -> None:
+        local = self._locals.get(message.name)
+        if local is not None:
+            self._control_local(local, message.verb)
+            return
+        stored = await self._find(message.name)
+        if stored is None:
+            raise NotFound("schedule", message.name)
+        record = stored.record
+        match message.verb:
+            case "pause":
+                await self._keep([attrs.evolve(record, paused=True)])
+            case "resume" if record.paused:
+                # what was missed in the pause is not caught up: that is what the pause was for
+                now = self._clock.now()
+                slots = (SlotRecord(slot=now, reason="paused until now"),)
+                move = ScheduleMove(name=record.name, expect=record.cursor, cursor=max(now, record.cursor), slots=slots)
+                await self._keep([attrs.evolve(record, paused=False)], move)
+            case "resume":
+                pass
+            case "remove":
+                await self._ask_keep(lambda reply: Keep(reply=reply, forget_schedules=[record.name]))
+            case "run":
+                await self._run_now(stored)
+            case _:
+                assert_never(message.verb)
+
+    def _control_local(self, local: Local, verb: Literal["pause", "resume", "run", "remove"]) -> None:
+        match verb:
+            case "pause":
+                local.paused = True
+            case "resume":
+                if local.paused:
+                    local.paused, local.cursor = False, max(local.cursor, self._clock.now())
+            case "remove":
+                del self._locals[local.name]
+            case "run":
+                if local.scopes and local.timing.overlap == "skip":
+                    raise AlreadyRunning(local.name)
+                self._start(local, self._clock.now())
+            case _:
+                assert_never(verb)
+
+    async def _run_now(self, stored: Stored) -> None:
+        """A run by hand: a job now, whatever the timing says; the cursor stays."""
+        while True:
+            record = stored.record
+            if stored.timing.overlap == "skip" and await self._is_unfinished(record.last_job):
+                raise AlreadyRunning(record.name)
+            now = self._clock.now()
+            order = self._intake.order(stored.job(self._registry), stored.options, schedule=record.name, slot=now)
+            slots = [SlotRecord(slot=now, job=order.insert.spec.id)]
+            if await self._move(record, record.cursor, slots, [order], now):
+                return
+            again = await self._find(record.name)
+            if again is None:
+                raise NotFound("schedule", record.name)
+            stored = again
+
+    async def _change(self, message: Change) -> None:
+        local = self._locals.get(message.name)
+        if local is not None:
+            local.timing = message.change(local.timing)
+            local.cursor = max(local.cursor, self._clock.now())
+            return
+        stored = await self._find(message.name)
+        if stored is None:
+            raise NotFound("schedule", message.name)
+        timing = message.change(stored.timing)
+        await self._redefine(stored.redefined(timing), timing != stored.timing)
+
+    async def _redefine(self, record: ScheduleRecord, retimed: bool) -> None:
+        """Another definition for a name that is known. A new timing starts now: it has no past to catch up."""
+        now = max(record.cursor, self._clock.now())
+        move = ScheduleMove(name=record.name, expect=record.cursor, cursor=now) if retimed else None
+        await self._keep([record], move)
+
+    async def _describe(self, name: str | None) -> list[ScheduleInfo]:
+        now = self._clock.now()
+        stored = [one for one in await self._all() if name is None or one.record.name == name]
+        last = await self._store.get([one.record.last_job for one in stored if one.record.last_job is not None])
+        found = [
+            one.info(now, (job := last.get(one.record.last_job or "")) is not None and job.state in UNFINISHED)
+            for one in stored
+        ]
+        found.extend(local.info(now) for local in self._locals.values() if name is None or local.name == name)
+        return sorted(found, key=lambda info: info.name)
+
+    async def _keep(self, records: list[ScheduleRecord], move: ScheduleMove | None = None) -> None:
+        moves = [] if move is None else [move]
+        await self._ask_keep(lambda reply: Keep(reply=reply, schedules=records, moves=moves))
+
+    async def _ask_keep(self, make: Callable[[Reply[None]], QueueMessage]) -> None:
+        await command(self._queue, make)
+
+
+def _as_caller_error(error: Exception) -> ActorsError:
+    made = CallerError(str(error))
+    made.__cause__ = error
+    return made

@@ -1,0 +1,467 @@
+"""The workers of one queue: each a task that runs one body at a time, so the number of workers is the concurrency.
+
+One place (`Worker._run`) catches what a job raises. The reason of a stop decides the outcome, never a flag or a compared deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import trio
+
+from actors.body import as_coroutine, drive, keep, was_cancelled, without_cancelled
+from actors.core import strict_json
+from actors.core.errors import (
+    BadPayload,
+    BadResult,
+    Discard,
+    JobTimeout,
+    Outcome,
+    ShuttingDown,
+    Stopped,
+)
+from actors.core.job import AttemptError, JobRecord, Reason
+from actors.core.registry import JobDefinition
+from actors.core.value import value
+from actors.handout import Lane
+from actors.mailbox import tell
+from actors.queue import Ended, Hire, Report, Resize, Stuck
+from actors.run import Desk, Run
+
+log = logging.getLogger("actors")
+
+STUCK_AFTER: Final = 1.0  # seconds that a stopped body may take to end before another worker takes its place
+MOST_STOPPED_EARLY: Final = 10_000
+MAX_RESULT: Final = 1024 * 1024  # bytes of JSON
+
+
+@value(kw_only=True)
+class WorkerInfo:
+    """One worker as it can be looked at: the job it runs (None: idle), and how many it has run."""
+
+    id: str
+    queue: str
+    job: str | None
+    processed: int
+
+
+class Crew:
+    """The workers of one queue in this process. `run` is the task that starts them and passes stops on to them."""
+
+    def __init__(self, queue: str, size: int, desk: Desk, threads: trio.CapacityLimiter) -> None:
+        self.queue = queue
+        self.size = size
+        self.desk = desk
+        self.threads = threads
+        self.running: dict[str, Run] = {}
+        self.stopped_early: dict[str, tuple[int, Reason]] = {}  # told to stop while still in a list: id -> (run, reason)
+        self.registry = desk.registry
+        self.workers: dict[int, Worker] = {}
+        self._hired = 0  # workers, less the stuck ones
+        self._wake_watch, self._watch_wakes = trio.open_memory_channel[None](1)
+        self._jobs: trio.MemoryReceiveChannel[list[JobRecord]]
+        self._rest: trio.MemorySendChannel[list[JobRecord]]
+        self._no_more_jobs = trio.Event()
+        self._nursery: trio.Nursery
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until the queue closes the job channel and every body has ended. Cancelling stops the bodies with the reason `shutdown`."""
+        send, receive = trio.open_memory_channel[list[JobRecord]](math.inf)
+        send_stop, stops = trio.open_memory_channel[tuple[JobRecord, Reason] | None](math.inf)
+        self._jobs, self._rest = receive.clone(), send.clone()
+        tell(
+            self.desk.inbox,
+            Hire(Lane(queue=self.queue, capacity=self.size, jobs=send, unstarted=receive, stops=send_stop)),
+        )
+        with self._jobs, self._rest, stops, self._wake_watch, self._watch_wakes:
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._watch)
+                watching.start_soon(self._pass_stops_on, stops)
+                async with trio.open_nursery() as self._nursery:
+                    self._hire_up_to(self.size)
+                    task_status.started()
+                    await self._no_more_jobs.wait()  # with no workers there is still a crew to resize
+                watching.cancel_scope.cancel()
+
+    async def _pass_stops_on(self, stops: trio.MemoryReceiveChannel[tuple[JobRecord, Reason] | None]) -> None:
+        async for stop in stops:
+            if stop is None:
+                self._rest.close()
+                self._no_more_jobs.set()
+            else:
+                self._stop(*stop)
+
+    def resize(self, size: int) -> None:
+        """Have so many workers from now on; those too many leave when they are idle."""
+        self.size = size
+        self._hire_up_to(size)
+        for _ in range(max(0, self._hired - size)):
+            self._rest.send_nowait([])  # wakes an idle worker, who sees that it is one too many
+        tell(self.desk.inbox, Resize(self.queue, size))
+
+    def info(self) -> list[WorkerInfo]:
+        """The workers, by number."""
+        return [worker.info() for _, worker in sorted(self.workers.items())]
+
+    def _hire_up_to(self, size: int) -> None:
+        number = 0
+        while self._hired < size:
+            while number in self.workers:
+                number += 1
+            self._hired += 1
+            worker = self.workers[number] = Worker(self, number)
+            self._nursery.start_soon(worker.work, name=f"worker {self.queue}/{number}")
+
+    def _stop(self, job: JobRecord, reason: Reason) -> None:
+        run = self.running.get(job.id)
+        if run is None or run.fence != job.runs:
+            self.stopped_early[job.id] = (job.runs, reason)
+            if len(self.stopped_early) > MOST_STOPPED_EARLY:  # those whose report crossed the stop stay behind
+                del self.stopped_early[next(iter(self.stopped_early))]
+            return
+        run.reason = run.reason or reason
+        if run.scope is not None:
+            run.scope.cancel()
+        self.watch()
+
+    # What its workers call
+
+    async def receive(self) -> list[JobRecord]:
+        """The next list of jobs; `trio.EndOfChannel` when there will be none."""
+        return await self._jobs.receive()
+
+    def pass_on(self, rest: list[JobRecord]) -> bool:
+        """Give jobs that nobody has started to another worker; False when the shutdown has begun."""
+        try:
+            self._rest.send_nowait(rest)
+        except trio.ClosedResourceError:
+            return False
+        return True
+
+    def report(self, ended: list[Ended]) -> None:
+        """Tell the queue."""
+        try:
+            tell(self.desk.inbox, Report(ended))
+        except ShuttingDown:
+            pass  # the queue is gone; whoever finds this process gone gives its jobs back
+
+    def check_stopped_early(self, run: Run) -> None:
+        """Raise `Stopped` when this run was told to stop before it started."""
+        fence, reason = self.stopped_early.pop(run.job.id, (0, "user"))
+        if fence == run.fence:
+            raise Stopped(reason)
+
+    def watch(self) -> None:
+        """Somebody has to look whether a body ends when it is told to."""
+        try:
+            self._wake_watch.send_nowait(None)
+        except trio.WouldBlock:
+            pass
+
+    def leave(self, worker: Worker) -> bool:
+        """Whether this idle worker is one too many; it is struck off then."""
+        if self._hired <= self.size:
+            return False
+        self._hired -= 1
+        return True
+
+    def return_stuck(self) -> None:
+        """A stuck body has ended at last: its worker stands among the others again (and may be one too many)."""
+        self._hired += 1
+
+    # Stuck bodies
+
+    async def _watch(self) -> None:
+        """Find bodies that ignore being stopped: mark them stuck, and put another worker in their place."""
+        noticed: dict[Run, float] = {}
+        async for _ in self._watch_wakes:
+            while any(run.scope is not None and self._may_stick(run) for run in self.running.values()):
+                now = trio.current_time()
+                for run in list(self.running.values()):
+                    if run.scope is None or not run.scope.cancel_called or run.stuck:
+                        continue
+                    since = noticed.setdefault(run, now)
+                    if now - since >= STUCK_AFTER:
+                        self._mark_stuck(run)
+                for run in [run for run in noticed if run.stuck or self.running.get(run.job.id) is not run]:
+                    del noticed[run]
+                await trio.sleep(self._until_next(noticed))
+
+    def _may_stick(self, run: Run) -> bool:
+        return not run.stuck and run.scope is not None and (run.scope.cancel_called or run.scope.deadline < math.inf)
+
+    def _until_next(self, noticed: dict[Run, float]) -> float:
+        """Seconds until a deadline passes or a stopped body has had its time."""
+        now = trio.current_time()
+        times = [since + STUCK_AFTER for since in noticed.values()]
+        for run in self.running.values():
+            if run not in noticed and run.scope is not None and not run.stuck:
+                times.append(now if run.scope.cancel_called else run.scope.deadline)
+        return min(max(0.001, min(times, default=now) - now), STUCK_AFTER / 2)
+
+    def _mark_stuck(self, run: Run) -> None:
+        run.stuck = True
+        self._hired -= 1
+        log.error(
+            "job %s (%s) ignores that it was stopped: another worker takes its place",
+            run.job.id,
+            run.job.type,
+            extra={"job": run.job.id, "type": run.job.type},
+        )
+        tell(self.desk.inbox, Stuck(run.job))
+        self._hire_up_to(self.size)
+
+
+class Worker:
+    """One worker: takes lists of jobs from the shared channel and runs them one after the other."""
+
+    def __init__(self, crew: Crew, number: int) -> None:
+        self.crew = crew
+        self.number = number
+        self.processed = 0
+        self._run: Run | None = None
+        self._list: list[JobRecord] = []  # what is left of it, the next job last
+        self._ended: list[Ended] = []  # not yet reported
+        self._scope = trio.CancelScope()
+        self._lingering: tuple[Run, ThreadCall] | None = None
+
+    def info(self) -> WorkerInfo:
+        """What it does now."""
+        job = None if self._run is None else self._run.job.id
+        id = f"{self.crew.queue}/{self.number}"
+        return WorkerInfo(id=id, queue=self.crew.queue, job=job, processed=self.processed)
+
+    @trio.lowlevel.enable_ki_protection
+    async def work(self) -> None:
+        """Until there are no more jobs, or this worker is one too many.
+
+        KI protection: a Ctrl-C never lands in a body, and a body's own KeyboardInterrupt is its failed attempt.
+        """
+        try:
+            while True:
+                # One scope for as long as no body is stopped: opening one costs more than running a small job.
+                with trio.CancelScope() as self._scope:
+                    while not self._scope.cancel_called:
+                        if self._list:
+                            await self._run_next(self._list.pop())
+                        else:
+                            self._report()
+                            if self.crew.leave(self):
+                                return
+                            self._list = (await self.crew.receive())[::-1]
+                await self._linger()
+        except trio.EndOfChannel:
+            pass
+        finally:
+            self._give_the_rest_back()
+            self._report()
+            self.crew.workers.pop(self.number, None)
+
+    # One job
+
+    async def _run_next(self, job: JobRecord) -> None:
+        """The one place that catches what a job raises."""
+        crew = self.crew
+        run = self._run = Run(job, crew.desk)
+        crew.running[job.spec.id] = run
+        call: ThreadCall | None = None
+        error: BaseException | None = None
+        result: str | None = None
+        try:
+            if crew.stopped_early:
+                crew.check_stopped_early(run)
+            definition = crew.registry[job.spec.type]
+            payload = _payload(definition, job)
+            if definition.options.run_in == "thread":
+                call = ThreadCall(run, definition, payload, crew.threads)
+            given = await drive(_body(run, definition, payload, call), self._suspended)
+            if given is not None:
+                result = _result(given)
+        except BaseException as raised:
+            error = raised
+        # No await from here to the report: a stop that comes now would hit the next job.
+        if call is not None and error is not None and not call.ended.is_set() and self._scope.cancel_called:
+            self._lingering = (run, call)
+            return
+        self._finish(run, result, error)
+
+    def _suspended(self) -> None:
+        """The body waits for something: from now on it can be stopped, and others need not wait for it."""
+        run, scope = self._run, self._scope
+        assert run is not None
+        run.scope = scope
+        if run.reason is not None:
+            scope.cancel()
+        elif (timeout := run.job.spec.timeout) is not None:
+            scope.deadline = trio.current_time() + timeout
+            self.crew.watch()
+        if self._list:
+            self._pass_on()
+        self._report()
+
+    def _pass_on(self) -> None:
+        rest, self._list = self._list[::-1], []
+        if not self.crew.pass_on(rest):
+            self._list = rest[::-1]
+            self._give_the_rest_back()
+
+    def _finish(self, run: Run, result: str | None, error: BaseException | None) -> None:
+        crew, job = self.crew, run.job
+        now = crew.desk.clock.now()
+        kept: AttemptError | None = None
+        if error is not None or run.stuck:
+            error = self._judge(run, error)
+            if error is not None and not isinstance(error, Stopped):
+                kept = _kept(error, job, now)
+        run.scope = None
+        self._scope.deadline = math.inf
+        self._run = None
+        crew.running.pop(job.spec.id, None)
+        self.processed += 1
+        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), run.stuck))
+        if run.stuck:
+            crew.return_stuck()
+
+    def _judge(self, run: Run, error: BaseException | None) -> BaseException | None:
+        """What the run's end means: the body's own error, or why it was stopped."""
+        reason = run.cancelled_because
+        if error is None:  # a stuck body that returned at last
+            return JobTimeout(run.job.spec.timeout or 0.0) if reason == "timeout" else None
+        # A Cancelled that no scope around us asked for was made by hand: an error like any other.
+        if was_cancelled(error) and (run.stuck or trio.current_effective_deadline() == -math.inf):
+            if reason != "timeout":
+                return Stopped(reason or "shutdown")
+            timeout = JobTimeout(run.job.spec.timeout or 0.0)
+            timeout.__cause__ = without_cancelled(error)
+            return timeout
+        if reason in ("user", "superseded"):
+            return Stopped(reason)
+        return _unwrapped(error)
+
+    # Bodies that do not end when they are told to
+
+    async def _linger(self) -> None:
+        """Wait for a thread that was stopped and still runs: its retry must not run beside it."""
+        if self._lingering is None:
+            return
+        (run, call), self._lingering = self._lingering, None
+        try:
+            await call.ended.wait()
+        except trio.Cancelled:
+            # The shutdown does not wait for it: the thread is left to itself, the job is given back.
+            run.reason = "shutdown"
+            self._finish(run, None, Stopped("shutdown"))
+            raise
+        result: str | None = None
+        error = call.error
+        if error is None and call.value is not None:
+            try:
+                result = _result(call.value)
+            except BadResult as bad:
+                error = bad
+        if error is not None and was_cancelled(error):
+            error = JobTimeout(run.job.spec.timeout or 0.0) if run.cancelled_because == "timeout" else Stopped(run.reason or "user")
+        self._finish(run, result, error)
+
+    # Reports
+
+    def _give_the_rest_back(self) -> None:
+        now = self.crew.desk.clock.now()
+        while self._list:
+            self._ended.append(Ended(self._list.pop(), now, None, Stopped("shutdown")))
+
+    def _report(self) -> None:
+        if self._ended:
+            ended, self._ended = self._ended, []
+            self.crew.report(ended)
+
+
+class ThreadCall:
+    """A plain body in a thread of its own. When it is stopped the thread is told, not killed; `ended` tells when it is over."""
+
+    def __init__(self, run: Run, definition: JobDefinition, payload: Any, limiter: trio.CapacityLimiter) -> None:
+        self.ended = trio.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self._run = run
+        self._definition = definition
+        self._payload = payload
+        self._limiter = limiter
+
+    async def __call__(self) -> Any:
+        """The body's value or error. When cancelled, returns at once and leaves the thread running."""
+        token = trio.lowlevel.current_trio_token()
+        try:
+            await trio.to_thread.run_sync(self._call, token, abandon_on_cancel=True, limiter=self._limiter)
+        except trio.Cancelled:
+            if not self._run.in_thread_now:  # it never got a thread
+                self.ended.set()
+            raise
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    def _call(self, token: trio.lowlevel.TrioToken) -> None:
+        self._run.in_thread()
+        try:
+            self.value = self._definition.call(self._run, self._payload)
+        except BaseException as error:  # noqa: BLE001 - carried to the worker, who judges it
+            self.error = error
+        finally:
+            try:
+                token.run_sync_soon(self.ended.set)
+            except trio.RunFinishedError:
+                pass
+
+
+def _payload(definition: JobDefinition, job: JobRecord) -> Any:
+    try:
+        payload = definition.decode(job.spec.payload)
+    except BadPayload as error:
+        raise Discard(str(error)) from error
+    authorize = definition.options.authorize
+    if authorize is not None and not authorize(job.spec.owner, payload):
+        raise Discard(f"owner {job.spec.owner!r} may not run {definition.name}: its type's authorize said no")
+    return payload
+
+
+def _body(run: Run, definition: JobDefinition, payload: Any, call: ThreadCall | None) -> Coroutine[Any, Any, Any]:
+    middleware = definition.middleware
+    if not middleware:
+        return as_coroutine(definition.call(run, payload) if call is None else call())
+    body: Callable[[], Awaitable[Any]] = partial(definition.call, run, payload) if call is None else call
+    for wrap in reversed(middleware):
+        body = partial(wrap, run, body)
+    return as_coroutine(body())
+
+
+def _result(given: Any) -> str:
+    try:
+        text = strict_json.dumps(given)
+    except strict_json.NotJSON as error:
+        raise BadResult(f"the job returned what is not JSON: {error}") from None
+    except RecursionError:
+        raise BadResult("the job returned what is not JSON: nested without end") from None
+    if len(text) > MAX_RESULT:
+        raise BadResult(f"the job returned {len(text)} bytes of JSON: expected at most {MAX_RESULT}")
+    return text
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """An outcome raised inside a nursery comes as a group of one: it means the same."""
+    inner = error
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, Outcome) else error
+
+
+def _kept(error: BaseException, job: JobRecord, now: int) -> AttemptError:
+    kept = keep(error, attempt=job.attempt + 1, started_at=job.standing.started_at, failed_at=now)
+    if isinstance(error, Discard) and isinstance(error.__cause__, BadPayload):
+        return attrs.evolve(kept, type="bad_payload")
+    return kept
