@@ -36,7 +36,7 @@ from actors.mailbox import Reply, answer, ask, command, tell
 from actors.queue import Accepted, Act, Fire, Keep
 from actors.queue import Message as QueueMessage
 from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
-from actors.timetable import Local, ScheduleInfo, Stored, definition
+from actors.timetable import Coming, Local, ScheduleInfo, Stored, definition
 
 log = logging.getLogger("actors")
 
@@ -166,19 +166,29 @@ class Scheduler:
             coming.append(self._fire_local(local))
         return min(self._clock.patience, *coming) if coming else self._clock.patience
 
-    def _until(self, name: str, timing: Timing, slot: int | None) -> float:
-        if slot is None:
-            return math.inf
-        return max(0.0, (fire_time(name, timing, slot) - self._clock.now()) / 1e6)
+    def _until(self, schedule: Stored | Local, name: str, slot: int | None) -> float:
+        """Seconds until `slot` fires, remembered so that a pass costs nothing for a schedule whose time has not come."""
+        at = None if slot is None else fire_time(name, schedule.timing, slot)
+        schedule.coming = Coming(cursor=schedule.cursor, at=at)
+        return math.inf if at is None else max(0.0, (at - self._clock.now()) / 1e6)
+
+    def _is_quiet(self, schedule: Stored | Local, now: int) -> float | None:
+        """Seconds until the slot that was found the last time; None when it is time to look for due slots."""
+        coming = schedule.coming
+        if coming is None or coming.cursor != schedule.cursor or (coming.at is not None and coming.at <= now):
+            return None
+        return math.inf if coming.at is None else (coming.at - now) / 1e6
 
     async def _fire_stored(self, stored: Stored) -> float:
         record, timing = stored.record, stored.timing
         if record.paused or stored.type not in self._registry:
             return math.inf  # a type that this program does not know is left for others
         now = self._clock.now()
+        if (quiet := self._is_quiet(stored, now)) is not None:
+            return quiet
         found = due(record.name, timing, cursor=record.cursor, now=now, fired=record.fired)
         if found.cursor == record.cursor:
-            return self._until(record.name, timing, found.next)
+            return self._until(stored, record.name, found.next)
         slots = [SlotRecord(slot=slot, reason=reason) for slot, reason in found.missed]
         cursor, orders = found.cursor, list[Order]()
         unfinished = await self._is_unfinished(record.last_job)
@@ -261,6 +271,8 @@ class Scheduler:
         if local.paused:
             return math.inf
         now = self._clock.now()
+        if (quiet := self._is_quiet(local, now)) is not None:
+            return quiet
         found = due(local.name, local.timing, cursor=local.cursor, now=now, fired=local.fired)
         local.cursor = found.cursor
         for _ in found.fire:
@@ -277,7 +289,7 @@ class Scheduler:
                     self._start(local, now)
                 case never:
                     assert_never(never)
-        return self._until(local.name, local.timing, found.next)
+        return self._until(local, local.name, found.next)
 
     def _start(self, local: Local, now: int) -> None:
         local.fired += 1
@@ -369,6 +381,7 @@ class Scheduler:
             self._locals[message.name] = Local(name=message.name, timing=message.timing, call=message.call, cursor=now)
         else:
             known.timing, known.call = keep_anchor(message.timing, known.timing), message.call
+            known.coming = None
 
     async def _control(self, message: Control) -> None:
         local = self._locals.get(message.name)
@@ -432,7 +445,7 @@ class Scheduler:
     async def _change(self, message: Change) -> None:
         local = self._locals.get(message.name)
         if local is not None:
-            local.timing = message.change(local.timing)
+            local.timing, local.coming = message.change(local.timing), None
             local.cursor = max(local.cursor, self._clock.now())
             return
         stored = await self._find(message.name)

@@ -61,6 +61,14 @@ def expression(timing: Timing) -> str:
             return f"at {when.isoformat()}"
 
 
+@value(kw_only=True)
+class Coming:
+    """When the first slot after `cursor` fires (microseconds); None: there is none."""
+
+    cursor: int
+    at: int | None
+
+
 @attrs.define(kw_only=True)
 class Stored:
     """A stored schedule: its row, and what its definition says."""
@@ -70,6 +78,12 @@ class Stored:
     type: str
     payload: dict[str, Any]
     options: Options
+    coming: Coming | None = None
+
+    @property
+    def cursor(self) -> int:
+        """Every slot up to this instant has been dealt with."""
+        return self.record.cursor
 
     @staticmethod
     def read(record: ScheduleRecord) -> Stored:
@@ -145,6 +159,7 @@ class Local:
     timing: Timing
     call: Callable[[], Awaitable[object]]
     cursor: int
+    coming: Coming | None = None
     paused: bool = False
     fired: int = 0
     errors: int = 0
