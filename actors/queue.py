@@ -318,6 +318,7 @@ class Queue:
         self._full: dict[str, list[Pending]] = {}  # orders that wait for room in a queue
         self._next_due: int | None = None
         self._claiming = True
+        self._current: Turn | None = None
         self.degraded: StoreError | None = None  # the store's last error, while it fails
         self.books = Books()
         self.ended = trio.Event()
@@ -376,7 +377,7 @@ class Queue:
 
     async def _turn(self, messages: list[Message]) -> None:
         now = self._clock.now()
-        turn = Turn(Batch(now=now, types=self._registry.types, list_promoted=True))
+        turn = self._current = Turn(Batch(now=now, types=self._registry.types, list_promoted=True))
         if self._next_due is not None and self._next_due <= now and self._claiming:
             turn.forced = True
             self._stir_all()
@@ -440,9 +441,11 @@ class Queue:
             self._claim(turn)
         if not self._has_work(turn):
             self._settle(turn, Outcome(next_due=self._next_due))
+            self._current = None
             return
         outcome = await self._commit(turn)
         self._settle(turn, outcome)
+        self._current = None
         self._hub.send_nowait(Ticked(turn.batch, outcome, turn.noted))
 
     def _has_work(self, turn: Turn) -> bool:
@@ -808,15 +811,29 @@ class Queue:
         answer(fire.reply, answers)
 
     def _refuse_the_rest(self) -> None:
-        """What is left in the inbox at the end is answered, not dropped: its reply channels close, and `ask` says what that means."""
+        """What is not answered at the end is refused, not dropped: nobody waits for ever."""
         for lane in self._lanes.values():
             lane.close()
             lane.stops.close()
+        undecided = [*self._orders, *(pending for waiting in self._full.values() for pending in waiting)]
+        acting = [(asking, index) for _, asking, index in self._acting]
+        unanswered: list[Any] = []
+        if self._current is not None:
+            turn = self._current
+            undecided += [pending for _, pending in turn.asked]
+            acting += [(asking, index) for _, asking, index, *_ in (*turn.acted, *turn.deleted, *turn.stopped)]
+            unanswered += [*turn.after, *(fire.reply for fire, _, _ in turn.fired)]
+        late = ShuttingDown("the system has stopped: the call was not answered and may not have happened")
+        for pending in undecided:
+            pending.asking.decide(pending.index, late)
+        for asking, index in acting:
+            asking.decide(index, late)
         while True:
             try:
                 message: Any = self._inbox.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
                 break
-            reply = getattr(message, "reply", None)
-            if reply is not None:
-                answer(reply, ShuttingDown("the system has stopped: the call came too late and did not happen"))
+            if (reply := getattr(message, "reply", None)) is not None:
+                unanswered.append(reply)
+        for reply in unanswered:
+            answer(reply, late)

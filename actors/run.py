@@ -44,14 +44,28 @@ class Desk:
 class Run:
     """The running job as its body sees it (`JobContext`). Made per run; its methods may also be called from the body's thread."""
 
-    __slots__ = ("_desk", "_dirty", "_lines", "_progress", "_saved", "_thread", "children", "job", "reason", "scope", "stuck")
+    __slots__ = (
+        "_desk",
+        "_dirty",
+        "_lines",
+        "_progress",
+        "_saved",
+        "_thread",
+        "abandoned",
+        "children",
+        "job",
+        "reason",
+        "scope",
+        "stuck",
+    )
 
     def __init__(self, job: JobRecord, desk: Desk) -> None:
         self.job = job
         self.reason: Reason | None = None
         self.children: list[Order] = []
         self.scope: trio.CancelScope | None = None  # set once the body has suspended: from then on it can be stopped
-        self.stuck = False
+        self.stuck = False  # it ignores that it was stopped
+        self.abandoned = False  # its thread is left to itself
         self._desk = desk
         self._dirty = False
         self._progress: Progress | None = None

@@ -101,7 +101,7 @@ class Crew:
         self.size = size
         self._hire_up_to(size)
         for _ in range(max(0, self._hired - size)):
-            self._rest.send_nowait([])  # wakes an idle worker, who sees that it is one too many
+            self.pass_on([])  # wakes an idle worker, who sees that it is one too many
         tell(self.desk.inbox, Resize(self.queue, size))
 
     def info(self) -> list[WorkerInfo]:
@@ -285,9 +285,11 @@ class Worker:
         except BaseException as raised:
             error = raised
         # No await from here to the report: a stop that comes now would hit the next job.
-        if call is not None and error is not None and not call.ended.is_set() and self._scope.cancel_called:
-            self._lingering = (run, call)
-            return
+        if call is not None and error is not None and not call.ended.is_set():
+            if self._scope.cancel_called:
+                self._lingering = (run, call)
+                return
+            run.abandoned = True
         self._finish(run, result, error)
 
     def _suspended(self) -> None:
@@ -323,7 +325,7 @@ class Worker:
         self._run = None
         crew.running.pop(job.spec.id, None)
         self.processed += 1
-        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), run.stuck))
+        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), run.stuck or run.abandoned))
         if run.stuck:
             crew.return_stuck()
 
@@ -354,7 +356,7 @@ class Worker:
             await call.ended.wait()
         except trio.Cancelled:
             # The shutdown does not wait for it: the thread is left to itself, the job is given back.
-            run.reason = "shutdown"
+            run.reason, run.abandoned = "shutdown", True
             self._finish(run, None, Stopped("shutdown"))
             raise
         result: str | None = None
