@@ -1,4 +1,6 @@
-"""A bulk step of the core, made ready to be applied to many standings. The states are the core's; nothing is decided here."""
+"""A bulk step of the core, made ready to be applied to many standings. The states are the core's; nothing is
+decided here.
+"""
 
 from __future__ import annotations
 

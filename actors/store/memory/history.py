@@ -1,4 +1,6 @@
-"""All jobs by age and the finished ones by their end, as sorted lists of numbers. What was deleted stays until it is half of a list."""
+"""All jobs by age and the finished ones by their end, as sorted lists of numbers. What was deleted stays
+until it is half of a list.
+"""
 
 from __future__ import annotations
 

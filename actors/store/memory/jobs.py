@@ -1,7 +1,9 @@
-"""The jobs in memory with every index and counter of them. One method a part of a batch; nobody else changes a job.
+"""The jobs in memory with every index and counter of them. One method a part of a batch; nobody else changes
+a job.
 
-A job is kept as its current `JobRecord`, a snapshot that is replaced and never changed. Indexes hold snapshots (or their keys), and an
-entry counts only while it is still the job's current one: nothing has to be searched for in order to be taken out.
+A job is kept as its current `JobRecord`, a snapshot that is replaced and never changed. Indexes hold
+snapshots (or their keys), and an entry counts only while it is still the job's current one: nothing has to be
+searched for in order to be taken out.
 """
 
 from __future__ import annotations
@@ -262,9 +264,7 @@ class Jobs:
         elif state == LATER:
             self._later_stale += 1
             if self._later_stale > SLACK and self._later_stale * 2 > len(self._later):
-                self._later = [
-                    entry for entry in self._later if self.current.get(entry[3].spec.id) is entry[3]
-                ]
+                self._later = [entry for entry in self._later if self.current.get(entry[3].spec.id) is entry[3]]
                 heapify(self._later)
                 self._later_stale = 0
         else:

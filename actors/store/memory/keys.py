@@ -1,4 +1,6 @@
-"""Unique keys and idempotency keys. A key counts only while the job that took it is there; `sweep` frees the memory."""
+"""Unique keys and idempotency keys. A key counts only while the job that took it is there; `sweep` frees the
+memory.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,8 @@ class Keys:
     __slots__ = ("_idempotency", "_unique")
 
     def __init__(self) -> None:
-        self._unique: dict[
-            str, list[tuple[str, int, int | None]]
-        ] = {}  # -> (id, seq, expiry) of all that took it
-        self._idempotency: dict[
-            tuple[str, str], tuple[str, str, int, int]
-        ] = {}  # -> (digest, id, seq, expiry)
+        self._unique: dict[str, list[tuple[str, int, int | None]]] = {}  # -> (id, seq, expiry) of all that took it
+        self._idempotency: dict[tuple[str, str], tuple[str, str, int, int]] = {}  # -> (digest, id, seq, expiry)
 
     def take(self, insert: Insert, seq: int) -> None:
         """The insert was made, under this number."""
@@ -37,19 +35,13 @@ class Keys:
         first = numbered(current, taken[1], taken[2])
         if first is None:
             return None
-        return Refusal(
-            "existing" if taken[0] == key.digest else "conflict", first.spec.id, first.standing.state
-        )
+        return Refusal("existing" if taken[0] == key.digest else "conflict", first.spec.id, first.standing.state)
 
     def held(self, unique: UniqueKey, now: int, current: Snapshots) -> Refusal | None:
         """The answer to an insert whose unique key another job holds: the oldest one that does."""
         for id, seq, expiry in self._unique.get(unique.key, ()):
             first = numbered(current, id, seq)
-            if (
-                first is not None
-                and first.standing.state in unique.states
-                and (expiry is None or now < expiry)
-            ):
+            if first is not None and first.standing.state in unique.states and (expiry is None or now < expiry):
                 return Refusal("unique", id, first.standing.state)
         return None
 

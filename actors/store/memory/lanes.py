@@ -1,7 +1,9 @@
-"""The ready jobs in memory, in claim order. An entry is a snapshot, and counts only while it is still the job's current one.
+"""The ready jobs in memory, in claim order. An entry is a snapshot, and counts only while it is still the
+job's current one.
 
-Jobs mostly become ready in the order in which they will be claimed, so a lane is a queue (8 bytes a job, constant time) with a heap
-beside it for those that jump in. What was cancelled or deleted stays in place until it surfaces, or until it is half of the lane.
+Jobs mostly become ready in the order in which they will be claimed, so a lane is a queue (8 bytes a job,
+constant time) with a heap beside it for those that jump in. What was cancelled or deleted stays in place
+until it surfaces, or until it is half of the lane.
 """
 
 from __future__ import annotations
@@ -46,8 +48,7 @@ class Lane:
             if front < last.spec.front or (
                 front == last.spec.front
                 and (
-                    standing.run_at < before.run_at
-                    or (standing.run_at == before.run_at and standing.seq <= before.seq)
+                    standing.run_at < before.run_at or (standing.run_at == before.run_at and standing.seq <= before.seq)
                 )
             ):
                 heappush(self._heap, (front, standing.run_at, standing.seq, standing.version, record))
@@ -100,7 +101,9 @@ class Lane:
 
 
 class Ready:
-    """The ready jobs of one queue: a lane per priority and type, so that unknown types are passed over and not lost."""
+    """The ready jobs of one queue: a lane per priority and type, so that unknown types are passed over and
+    not lost.
+    """
 
     __slots__ = ("_levels",)
 
@@ -145,9 +148,7 @@ def _key(record: JobRecord) -> Key:
 
 def _merge(lanes: list[Lane], limit: int, current: Snapshots) -> list[JobRecord]:
     # seq makes the keys differ; the number only keeps the type checker from comparing lanes
-    heads = [
-        (key, number, lane) for number, lane in enumerate(lanes) if (key := lane.first(current)) is not None
-    ]
+    heads = [(key, number, lane) for number, lane in enumerate(lanes) if (key := lane.first(current)) is not None]
     heapify(heads)
     taken: list[JobRecord] = []
     while heads and len(taken) < limit:

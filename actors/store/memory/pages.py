@@ -11,7 +11,7 @@ from actors.core.job import FINAL, JobRecord
 from actors.store.memory.jobs import BUSY, Jobs
 from actors.store.port import Page, Query
 
-FEW: Final = 4  # the finished jobs are few when there are this many times as many in all: sorting them beats walking all
+FEW: Final = 4  # with this many times as many jobs in all, sorting the finished ones beats walking all
 
 
 def find(jobs: Jobs, query: Query) -> Page:

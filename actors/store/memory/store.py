@@ -1,4 +1,6 @@
-"""`MemoryStore`: the port in dicts and heaps. A commit never yields to other tasks, so it is whole, and can't be cancelled half way."""
+"""`MemoryStore`: the port in dicts and heaps. A commit never yields to other tasks, so it is whole, and can't
+be cancelled half way.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class _Holder:
 
 
 class MemoryStore:
-    """A `Store` whose data lives as long as the object: closing the last holder keeps it, so it can be opened again.
+    """A `Store` whose data lives as long as the object: closing the last holder keeps it, so it can be opened
+    again.
 
     For one trio run at a time. `commit` and the reads have no checkpoint.
     """
@@ -53,7 +56,9 @@ class MemoryStore:
             self._wake(holder)
 
     async def close(self, holder: str) -> None:
-        """Stop serving `holder`; whoever waits in its `wakeup` returns. Wakes the others if it leaves running jobs."""
+        """Stop serving `holder`; whoever waits in its `wakeup` returns. Wakes the others if it leaves running
+        jobs.
+        """
         served = self._holders.pop(holder, None)
         if served is not None:
             served.send.close()
@@ -111,9 +116,7 @@ class MemoryStore:
     def _apply(self, holder: str, batch: Batch) -> tuple[Outcome, bool]:
         """The outcome, and whether it may concern other holders."""
         outcome, jobs, timetable = Outcome(), self._jobs, self._timetable
-        news = bool(
-            batch.settings or batch.schedules or batch.forget_schedules or batch.schedule_moves or batch.stops
-        )
+        news = bool(batch.settings or batch.schedules or batch.forget_schedules or batch.schedule_moves or batch.stops)
         for key, text in batch.settings.items():
             if text is None:
                 self._settings.pop(key, None)

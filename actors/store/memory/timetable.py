@@ -59,9 +59,7 @@ class Timetable:
         """A job of a schedule ended dead."""
         known = self._schedules.get(failed.name)
         if known is not None:
-            self._schedules[failed.name] = attrs.evolve(
-                known, errors=known.errors + 1, last_error=failed.error
-            )
+            self._schedules[failed.name] = attrs.evolve(known, errors=known.errors + 1, last_error=failed.error)
 
     def schedules(self) -> list[ScheduleRecord]:
         """All, by name."""
