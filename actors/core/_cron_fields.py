@@ -1,8 +1,8 @@
 """Reads the fields of a cron expression; every text it lets through is one that cronsim can run.
 
-cronsim answers a bad expression with "Bad minute". This module looks at each term first, so that the error names
-the field, the value and what is allowed, and writes the terms anew where the two understand them differently
-(`FRI-SUN`, `5-5/10`, `FRIL`).
+cronsim answers a bad expression with "Bad minute". This module looks at each term first, so that the error
+names the field, the value and what is allowed, and writes the terms anew where the two understand them
+differently (`FRI-SUN`, `5-5/10`, `FRIL`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CronError(ValueError):
 
 @attrs.frozen
 class Field:
-    """One place in the expression: its name, its bounds, and words that may stand for the numbers from `low` on."""
+    """One place in the expression: its name, its bounds, the words for its numbers from `low` on."""
 
     name: str
     low: int
@@ -58,8 +58,8 @@ MONTH = Field("month", 1, 12, _MONTHS)
 WEEKDAY = Field("day-of-week", 0, 7, _WEEKDAYS, special=", 5L, 1#2")
 FIELDS = (SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
-# One month of each length for each weekday it can begin on, as (year, month). 2000-2027 is one whole turn of the
-# calendar, so a day that is in none of these months is in no month at all.
+# One month of each length for each weekday it can begin on, as (year, month). 2000-2027 is one whole turn of
+# the calendar, so a day that is in none of these months is in no month at all.
 _SHAPES = {
     (calendar.monthrange(year, month)[1], calendar.monthrange(year, month)[0]): (year, month)
     for year in range(2000, 2028)
@@ -88,9 +88,10 @@ def read(text: str) -> CronSim:
         case [_, _, _, _, _, _]:
             pass
         case _:
+            number = "1 field" if len(words) == 1 else f"{len(words)} fields"
             raise CronError(
-                f"cron {quote(text)}: {len(words)} field{'' if len(words) == 1 else 's'}: expected 3 (minute hour"
-                " day-of-week), 5 (minute hour day-of-month month day-of-week) or 6 (second first)"
+                f"cron {quote(text)}: {number}: expected 3 (minute hour day-of-week),"
+                " 5 (minute hour day-of-month month day-of-week) or 6 (second first)"
             )
     try:
         fields = [_read_field(field, word) for field, word in zip(FIELDS, words, strict=True)]
@@ -103,8 +104,8 @@ def read(text: str) -> CronSim:
     if prototype is None or not _can_fire(prototype):
         day, month, weekday = (quote(word, 16) for word in words[3:])
         raise CronError(
-            f"cron {quote(text, 40)}: it can never fire: day-of-month {day} with month {month} and day-of-week"
-            f" {weekday}: expected a day that some year has"
+            f"cron {quote(text, 40)}: it can never fire: day-of-month {day} with month {month}"
+            f" and day-of-week {weekday}: expected a day that some year has"
         )
     return prototype
 
@@ -187,7 +188,8 @@ def _number(field: Field, text: str, what: str, low: int, high: int) -> int:
 def _can_fire(prototype: CronSim) -> bool:
     """Whether any day there ever was, or will be, matches.
 
-    Day-of-month OR day-of-week always does, because every month that is long enough comes to begin on every weekday.
+    Day-of-month OR day-of-week always does, because every month that is long enough comes to begin on every
+    weekday.
     """
     if not prototype.day_and:
         return True

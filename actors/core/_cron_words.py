@@ -18,7 +18,7 @@ _STEP = re.compile(
 
 
 def describe(parts: list[str]) -> str:
-    """Six fields in cronsim's spelling, seconds first, to words: "every weekday at 09:00". It never raises."""
+    """Six fields in cronsim's spelling, seconds first, as words: "every weekday at 09:00". Never raises."""
     clock = _clock(*parts[:3])
     days = _days(*parts[3:])
     if re.match(r"at \d\d:", clock):

@@ -1,4 +1,5 @@
-"""What a schedule is: when it comes due, in which zone, and what becomes of slots that pile up or were missed.
+"""What a schedule is: when it comes due, in which zone, and what becomes of slots that pile up or were
+missed.
 
 Rule: a `Timing` that exists is valid. Instants are whole microseconds since the Unix epoch, in UTC.
 """
@@ -107,7 +108,7 @@ When = CronExpression | Every | At
 
 
 def parse_when(value: str | When) -> When:
-    """A cron text becomes a CronExpression; the others stay. CronError for a bad text, TypeError for the rest."""
+    """A cron text becomes a CronExpression, the others stay; CronError or TypeError for what is none."""
     if isinstance(value, str):
         return CronExpression.parse(value)
     if isinstance(value, CronExpression | Every | At):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -156,8 +157,9 @@ class Timing:
     """Everything that decides which slots a schedule has and what becomes of them; made by `timing`.
 
     `tz` is the zone whose wall clock a cron expression reads. Slots lie in `start` to `end`, both included.
-    `limit` is the number of slots that fire over the schedule's life. `anchor` counts for `Every` without a `start`:
-    its slots are `anchor + k * period` for k >= 1. With a `start` they are `start + k * period` for k >= 0.
+    `limit` is the number of slots that fire over the schedule's life. `anchor` counts for `Every` without a
+    `start`: its slots are `anchor + k * period` for k >= 1. With a `start` they are `start + k * period` for
+    k >= 0.
     """
 
     when: When = attrs.field(converter=parse_when)
@@ -192,9 +194,9 @@ def timing(
 ) -> Timing:
     """Declare a schedule's timing; ValueError (or TypeError) names what is wrong with it.
 
-    `anchor` is the moment of the declaration, from which an `Every` without `start` counts. Whoever declares a stored
-    schedule again keeps its anchor (`keep_anchor`), or its slots would move at every restart. The default, the
-    epoch, needs no keeping: `Every(60)` then comes at each full minute.
+    `anchor` is the moment of the declaration, from which an `Every` without `start` counts. Whoever declares
+    a stored schedule again keeps its anchor (`keep_anchor`), or its slots would move at every restart. The
+    default, the epoch, needs no keeping: `Every(60)` then comes at each full minute.
     """
     return Timing(
         when=parse_when(when),

@@ -1,9 +1,9 @@
 """Cron expressions: when the next run is, on the wall clock of a time zone.
 
-Rule: `next_run(t) > t`, `matches` is true of exactly what `next_run` answers, and no run is lost or doubled when the
-clocks change. The calendar is cronsim's, fed with bare wall-clock readings; the changes of the clock are
-counted here, because cronsim's own handling goes back in time or skips runs in zones that change at midnight, at
-00:01 or by half an hour.
+Rule: `next_run(t) > t`, `matches` is true of exactly what `next_run` answers, and no run is lost or doubled
+when the clocks change. The calendar is cronsim's, fed with bare wall-clock readings; the changes of the clock
+are counted here, because cronsim's own handling goes back in time or skips runs in zones that change at
+midnight, at 00:01 or by half an hour.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ def _one_line(text: str) -> str:
 
 @attrs.frozen
 class CronExpression:
-    """A point in time that comes again and again, as in crontab(5). Make one with `CronExpression.parse(text)`.
+    """Points in time by the calendar, as in crontab(5). Make one with `CronExpression.parse(text)`.
 
-    3 fields (`minute hour day-of-week`), 5 fields (`minute hour day-of-month month day-of-week`) or 6 (seconds
-    first). A field is a comma-separated list of `*`, values, ranges `a-b` and steps `*/n`, `a-b/n`, `a/n` (from a on).
-    Months and weekdays have names (`JAN`, `MON`; case does not matter); 0 and 7 are Sunday. Day-of-month knows `L`
-    (last day) and `LW` (last weekday), day-of-week knows `5L` (last Friday) and `1#2` (second Monday).
-    `@hourly @daily @midnight @weekly @monthly @yearly @annually` stand for what they say. When neither day-of-month
-    nor day-of-week begins with `*`, a day matches if one of the two does; else it must match both (Vixie cron).
+    3 fields (`minute hour day-of-week`), 5 fields (`minute hour day-of-month month day-of-week`) or 6
+    (seconds first). A field is a comma-separated list of `*`, values, ranges `a-b` and steps `*/n`, `a-b/n`,
+    `a/n` (from a on). Months and weekdays have names (`JAN`, `MON`; case does not matter); 0 and 7 are
+    Sunday. Day-of-month knows `L` (last day) and `LW` (last weekday), day-of-week knows `5L` (last Friday)
+    and `1#2` (second Monday). `@hourly @daily @midnight @weekly @monthly @yearly @annually` stand for what
+    they say. When neither day-of-month nor day-of-week begins with `*`, a day matches if one of the two does;
+    else it must match both (Vixie cron).
 
     When the clocks change (the rules of Debian's cron):
 
-    - An expression whose second, minute or hour field begins with `*` is a *rhythm*: it runs whenever the wall
-      clock shows a matching time. In the hour that is skipped it does not run; in the hour that comes twice it
-      runs in both. `*/15 * * * *` and `@hourly` thus keep their real distance.
-    - Every other expression is an *appointment*, such as `30 2 * * *`. In the hour that comes twice it runs the first
-      time only. Appointments in the time that is skipped are kept at the instant the clocks jump: 02:30 runs at 03:00
-      where 02:00 becomes 03:00, once, however many fall into the gap or at its end. So a daily 02:30 runs
-      exactly once in both nights.
+    - An expression whose second, minute or hour field begins with `*` is a *rhythm*: it runs whenever the
+      wall clock shows a matching time. In the hour that is skipped it does not run; in the hour that comes
+      twice it runs in both. `*/15 * * * *` and `@hourly` thus keep their real distance.
+    - Every other expression is an *appointment*, such as `30 2 * * *`. In the hour that comes twice it runs
+      the first time only. Appointments in the time that is skipped are kept at the instant the clocks jump:
+      02:30 runs at 03:00 where 02:00 becomes 03:00, once, however many fall into the gap or at its end. So a
+      daily 02:30 runs exactly once in both nights.
 
     Two expressions are equal when their texts are; the white space between fields does not count.
     """
@@ -62,7 +63,7 @@ class CronExpression:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an expression. CronError (a ValueError) if it is none, or if it can never fire (30 February)."""
+        """Read an expression; CronError (a ValueError) if it is none or can never fire (30 February)."""
         return cls(text)
 
     def matches(self, dt: datetime) -> bool:
@@ -85,7 +86,7 @@ class CronExpression:
         zone = real.tzinfo
         assert zone is not None
         wall = real.replace(tzinfo=None, microsecond=0, fold=0)
-        # `real` exists, so a change here means that its reading comes twice, until the wall clock shows `end`.
+        # `real` exists, so a change here means that its reading comes twice; the first time lasts to `end`.
         change = _change(wall, zone)
         end = change.at + change.before if change else datetime.min
         if not self._is_rhythm:
@@ -123,7 +124,7 @@ class CronExpression:
 
 
 def _real(dt: datetime) -> datetime:
-    """`dt` as the clocks of its zone show that instant: 02:30 in a gap becomes 03:30, and `fold` is canonical."""
+    """`dt` as the clocks of its zone show that instant: 02:30 in a gap becomes 03:30, `fold` is canonical."""
     if dt.utcoffset() is None:
         raise ValueError(f"{quote(dt.isoformat())} has no time zone: expected an aware datetime")
     return dt.astimezone(UTC).astimezone(dt.tzinfo)
@@ -142,11 +143,12 @@ class _Change(NamedTuple):
 
 
 def _change(wall: datetime, zone: tzinfo) -> _Change | None:
-    """The change that skips or repeats the reading `wall` (naive, whole seconds); None for an ordinary reading."""
-    # PEP 495: in a gap as in a repeat, fold=0 counts with the offset before the change, fold=1 with the one after.
+    """The change that skips or repeats the reading `wall` (naive, whole seconds); None if none does."""
+    # PEP 495: in a gap as in a repeat, fold=0 takes the offset before the change, fold=1 the one after.
     before = wall.replace(tzinfo=zone).utcoffset()
     after = wall.replace(tzinfo=zone, fold=1).utcoffset()
-    assert before is not None and after is not None
+    assert before is not None, "an aware datetime has an offset"
+    assert after is not None, "an aware datetime has an offset"
     if before == after:
         return None
     start = wall - max(before, after)

@@ -1,8 +1,8 @@
 """Which slots of a schedule are due, which were missed, and when the next one comes.
 
-Rule: every slot is dealt with once, in order: it is to be fired, or it is recorded as missed with the reason, and
-the cursor moves past it. All is a function of the timing, the cursor and `now`, so every process comes to the same
-answer, and the one whose commit moves the cursor first has fired the slot.
+Rule: every slot is dealt with once, in order: it is to be fired, or it is recorded as missed with the reason,
+and the cursor moves past it. All is a function of the timing, the cursor and `now`, so every process comes to
+the same answer, and the one whose commit moves the cursor first has fired the slot.
 """
 
 from __future__ import annotations
@@ -56,14 +56,12 @@ __all__ = [
 ]
 
 MISFIRE_GRACE: Final = 2 * SECOND
-"""Microseconds that a slot may be late and still be on time: the scheduler sleeps up to a second, a commit may wait
-for another process, and neither is a downtime."""
+"""Microseconds that a slot may be late and still be on time: the scheduler sleeps up to a second, a commit
+may wait for another process, and neither is a downtime."""
 
 
 def next_slot(timing: Timing, after: int) -> int | None:
     """The first slot strictly after the instant `after`; None when there is none any more."""
-    if after >= LATEST:
-        return None
     after = max(after, EARLIEST)
     if timing.start is not None:
         after = max(after, timing.start - 1)
@@ -100,13 +98,13 @@ def fire_time(name: str, timing: Timing, slot: int) -> int:
 
 @attrs.frozen
 class Due:
-    """What is to be done now. Its slots and the skipped runs are all slots from the old cursor to the new one."""
+    """What is to be done now: it accounts for every slot from the old cursor to the new one."""
 
     fire: tuple[int, ...]
     """Slots to fire, oldest first."""
     missed: tuple[tuple[int, str], ...]
-    """Slots that are recorded with a reason and do not fire, oldest first; one entry may stand for a run of slots, of
-    which it names the last."""
+    """Slots that are recorded with a reason and do not fire, oldest first; one entry may stand for a run of
+    slots, of which it names the last."""
     cursor: int
     """The last slot dealt with; the old cursor if there was none."""
     next: int | None
@@ -116,14 +114,15 @@ class Due:
 def due(name: str, timing: Timing, *, cursor: int, now: int, fired: int, bound: int = 1000) -> Due:
     """Which slots after `cursor` are due at `now` (by their `fire_time`), and what becomes of each.
 
-    - A slot at most MISFIRE_GRACE late is on time and fires. What is later was missed and follows `catch_up`: "none"
-      fires nothing of it, "latest" only the newest slot and only if none is on time, "all" everything.
-    - `fired` is how many slots have fired so far. With the last one that `limit` allows the schedule has ended.
-    - Slots go in order: with a jitter longer than the interval, a slot waits for the one before it, and is not late
-      by that.
-    - One call fires at most `bound` slots and records at most `bound` missed ones, each by itself, plus one entry for
-      all between; what is left comes at the next call (`next` is due already). So it takes bounded time,
-      also for a year of milliseconds.
+    - A slot at most MISFIRE_GRACE late is on time and fires. What is later was missed and follows `catch_up`:
+      "none" fires nothing of it, "latest" only the newest slot and only if none is on time, "all" everything.
+    - `fired` is how many slots have fired so far. With the last one that `limit` allows the schedule has
+      ended.
+    - Slots go in order: with a jitter longer than the interval, a slot waits for the one before it, and is
+      not late by that.
+    - One call fires at most `bound` slots and records at most `bound` missed ones, each by itself, plus one
+      entry for all between; what is left comes at the next call (`next` is due already). So it takes bounded
+      time, also for a year of milliseconds.
     - Nothing is due while the clock stands before the cursor: a clock set back repeats no slot.
     """
     if bound < 1:
@@ -168,7 +167,7 @@ def due(name: str, timing: Timing, *, cursor: int, now: int, fired: int, bound: 
 
 
 def overlap(policy: Overlap, previous_unfinished: bool) -> Literal["fire", "skip", "wait", "replace"]:
-    """What a slot does: fire; skip it and record why; wait for the run before it; or cancel that run, then fire."""
+    """What a slot does: fire, be skipped with a record, wait for the run before it, or replace that run."""
     if not previous_unfinished:
         return "fire"
     match policy:
@@ -189,7 +188,7 @@ def _jitter(timing: Timing) -> int:
 
 
 def _last_slot(timing: Timing, slot: int, before: int) -> int:
-    """The last slot earlier than the instant `before`, of which `slot` is one; by arithmetic or in about 25 steps."""
+    """The last slot earlier than the instant `before`, as `slot` is; by arithmetic or in about 25 steps."""
     if isinstance(timing.when, Every):
         period = timing.when.period
         last = slot + (before - 1 - slot) // period * period
@@ -208,10 +207,9 @@ def _last_slot(timing: Timing, slot: int, before: int) -> int:
 def _run(timing: Timing, first: int, end: int, reason: str) -> tuple[int, str]:
     """One entry for all slots from `first` to the one before the slot `end`."""
     last = _last_slot(timing, first, end)
+    number = "every slot"  # counting those of a cron expression would mean walking them
     if isinstance(timing.when, Every):
         number = f"{(last - first) // timing.when.period + 1} slots"
-    else:
-        number = "every slot"  # counting them would mean walking them
     _, _, why = reason.partition(": ")
     return last, f"missed: {number} from {_told(first)} to {_told(last)}: {why}"
 
