@@ -7,6 +7,7 @@ replaced. cattrs is imported on first use: it is the dearest import of the packa
 from __future__ import annotations
 
 import enum
+import re
 import types
 import typing
 from collections.abc import (
@@ -32,6 +33,11 @@ _SCALARS: Final[tuple[Any, ...]] = (bool, int, float, str, datetime, date, UUID)
 _LISTS: Final[tuple[Any, ...]] = (list, Sequence, MutableSequence, Iterable)
 _SETS: Final[tuple[Any, ...]] = (set, frozenset)
 _DICTS: Final[tuple[Any, ...]] = (dict, Mapping, MutableMapping)
+
+# RFC 3339 and RFC 9562: what Python reads beyond them (week dates, urn:uuid:) the next reader may not, and no schema can say
+_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 # Which types a payload may have
@@ -89,7 +95,12 @@ def make_converter(*, explain: bool) -> Converter:
     """A converter with strict hooks. With `explain` it gathers every wrong field (slower); without, it stops at the first."""
     import cattrs
 
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=explain)
+    converter = cattrs.Converter(
+        forbid_extra_keys=True,
+        detailed_validation=explain,
+        unstruct_collection_overrides={set: _in_order, frozenset: _in_order},
+    )
+    converter.register_structure_hook_func(lambda given: given is object, lambda value, _: value)
     for kind, expected in ((bool, "a boolean"), (int, "an integer"), (str, "a string")):
         converter.register_structure_hook(kind, _exactly(kind, expected))
     converter.register_structure_hook(float, _number)
@@ -100,6 +111,8 @@ def make_converter(*, explain: bool) -> Converter:
     converter.register_unstructure_hook(datetime, lambda given: given.isoformat())
     converter.register_unstructure_hook(date, lambda given: given.isoformat())
     converter.register_unstructure_hook(UUID, str)
+    converter.register_unstructure_hook_factory(_is_list, _list_out)
+    converter.register_unstructure_hook_factory(_is_dict, _dict_out)
     converter.register_structure_hook_func(_is_literal, _literal)
     converter.register_structure_hook_func(_is_enum, _enum)
 
@@ -123,6 +136,11 @@ def make_converter(*, explain: bool) -> Converter:
     guarded(lambda given: isinstance(given, type) and attrs.has(given), dict, "an object")
     converter.register_structure_hook_factory(_is_union, _union)
     return converter
+
+
+def _in_order(members: Iterable[Any]) -> list[Any]:
+    """A set as a list that is the same in every process, or equal payloads would not be equal."""
+    return sorted(members, key=repr)
 
 
 def _is_list(given: Any) -> bool:
@@ -163,6 +181,44 @@ def _inner_hook(made: BaseConverter, given: Any) -> Callable[[Any, Any], Any]:
         return _tuple_hook(made, arguments)
     shape = kind if kind in _SETS else list
     return _list_hook(made, arguments[0] if arguments else Any, shape)
+
+
+def _list_out(given: Any, made: BaseConverter) -> Callable[[Any], list[Any]]:
+    """To a JSON list. A set in a steady order, so that equal payloads are equal texts; a string is no list of characters."""
+    kind, arguments = get_origin(given) or given, get_args(given)
+    python = (set, frozenset) if kind in _SETS else (list, tuple)
+    each = arguments if kind is tuple and arguments and arguments[-1] is not Ellipsis else None
+    member = arguments[0] if arguments else Any
+
+    def hook(value: Any) -> list[Any]:
+        if not isinstance(value, python):
+            raise TypeError(f"expected {'a set' if kind in _SETS else 'a list'}, not {_shown(value)}")
+        if each is not None:
+            if len(value) != len(each):
+                raise ValueError(f"expected {len(each)} members, not {len(value)}")
+            return [_out(made, item, one) for item, one in zip(value, each, strict=True)]
+        done = [_out(made, item, member) for item in value]
+        return sorted(done, key=repr) if kind in _SETS else done
+
+    return hook
+
+
+def _dict_out(given: Any, made: BaseConverter) -> Callable[[Any], dict[Any, Any]]:
+    """To a JSON object; what is no mapping is none."""
+    arguments = get_args(given)
+    member = arguments[1] if len(arguments) > 1 else Any
+
+    def hook(value: Any) -> dict[Any, Any]:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"expected an object, not {_shown(value)}")
+        return {key: _out(made, item, member) for key, item in value.items()}
+
+    return hook
+
+
+def _out(made: BaseConverter, value: Any, kind: Any) -> Any:
+    """What is not typed is kept as it is: JSON values, or `strict_json` refuses it."""
+    return value if kind is Any or kind is object else made.unstructure(value, unstructure_as=kind)
 
 
 def _gather(made: BaseConverter, pairs: Iterable[tuple[Any, Any, Any]]) -> list[Any]:
@@ -251,20 +307,19 @@ def _null(value: Any, _: Any) -> None:
 
 
 def _datetime(value: Any, _: Any) -> datetime:
-    made = datetime.fromisoformat(value) if type(value) is str and "T" in value else None
-    if made is None or made.tzinfo is None:
+    if type(value) is not str or _TIME.fullmatch(value) is None:
         raise ValueError(f"expected an ISO 8601 time with a zone, not {_shown(value)}")
-    return made
+    return datetime.fromisoformat(value)
 
 
 def _date(value: Any, _: Any) -> date:
-    if type(value) is not str or len(value) != 10:
+    if type(value) is not str or _DATE.fullmatch(value) is None:
         raise ValueError(f"expected an ISO 8601 date, not {_shown(value)}")
     return date.fromisoformat(value)
 
 
 def _uuid(value: Any, _: Any) -> UUID:
-    if type(value) is not str or len(value) != 36:
+    if type(value) is not str or _UUID.fullmatch(value) is None:
         raise ValueError(f"expected a UUID, not {_shown(value)}")
     return UUID(value)
 
