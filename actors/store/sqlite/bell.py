@@ -1,4 +1,4 @@
-"""Wake-ups: a holder's bell is a datagram socket, or within one program an event, that whoever has changed something rings."""
+"""Wake-ups: a holder's bell is a datagram socket, or inline an event, that whoever has changed something rings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bell(Protocol):
 
 
 class SocketBell:
-    """A bell that other processes can ring: a name in the abstract namespace on Linux, else a file in the temp directory."""
+    """A bell that other processes can ring: an abstract name on Linux, else a file in the temp directory."""
 
     def __init__(self, database: Path, holder: str) -> None:
         self._database = database
@@ -42,14 +42,16 @@ class SocketBell:
             self._unlink()
             self._socket.bind(self._address)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:  # it is: by another store object with the same holder, who then hears for both
+            if (
+                error.errno != errno.EADDRINUSE
+            ):  # it is: by another store object with the same holder, who then hears for both
                 self._socket.close()
                 raise
 
     def _address_of(self, holder: str) -> str:
         digest = hashlib.sha256(f"{self._database}\0{holder}".encode(errors="surrogateescape")).hexdigest()[:32]
         if sys.platform == "linux":
-            return f"\0actors-{os.getuid()}-{digest}"
+            return f"\0actors-{digest}"
         return os.path.join(tempfile.gettempdir(), f"actors-{digest}.bell")
 
     def _unlink(self) -> None:

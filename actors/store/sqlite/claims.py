@@ -1,4 +1,7 @@
-"""Taking work: what is due becomes pending, and the first of what is ready is claimed. The deltas are the core's bulk steps."""
+"""Taking work: what is due becomes pending, and the first of what is ready is claimed.
+
+The deltas are the core's bulk steps.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ from actors.store.sqlite.rows import SPEC, load, make_spec, one_json, to_json
 from actors.store.sqlite.schema import PENDING, SCHEDULED
 from actors.store.sqlite.tally import Tally
 
-PROMOTED_AT_ONCE: Final = 10_000  # a commit of a million would hold everybody up; `next_due` then says that there is more
+PROMOTED_AT_ONCE: Final = (
+    10_000  # a commit of a million would hold everybody up; `next_due` then says that there is more
+)
 
 _DUE: Final = f"""SELECT json_group_array(json_array(seq, queue, priority)) FROM (
-    SELECT seq, queue, priority FROM standing WHERE state = '{SCHEDULED}' AND run_at <= ? ORDER BY run_at, seq LIMIT ?)"""
+    SELECT seq, queue, priority FROM standing WHERE state = '{SCHEDULED}' AND run_at <= ?
+    ORDER BY run_at, seq LIMIT ?)"""
 
 _READY: Final = f"""FROM standing s INDEXED BY ready CROSS JOIN job j ON j.seq = s.seq
     WHERE s.state = '{PENDING}' AND s.queue = ?{{queue}} AND s.type IN (SELECT value FROM json_each(?1))
@@ -34,8 +40,8 @@ _SEASONED: Final = "s.runs > 0 OR EXISTS (SELECT 1 FROM attempt_error WHERE seq 
 def _take_sql(queues: int) -> str:
     chosen = ", ".join(f"{column} AS {name}" for column, name in zip(_COLUMNS, _NAMES, strict=True))
     parts = (
-        f"SELECT * FROM (SELECT {chosen}, {_SEASONED} AS seasoned {_READY.format(queue=2 * index, limit=2 * index + 1)})"
-        for index in range(1, queues + 1)
+        f"SELECT * FROM (SELECT {chosen}, {_SEASONED} AS seasoned {_READY.format(queue=place, limit=place + 1)})"
+        for place in range(2, 2 * queues + 1, 2)
     )
     return f"SELECT json_group_array(json_array({', '.join(_NAMES)}, seasoned)) FROM ({' UNION ALL '.join(parts)})"
 
@@ -94,7 +100,9 @@ def take(
     return claimed + _take(connection, bulk, limits, types, tally)
 
 
-def _take(connection: sqlite3.Connection, bulk: Bulk, limits: dict[str, int], types: frozenset[str], tally: Tally) -> list[JobRecord]:
+def _take(
+    connection: sqlite3.Connection, bulk: Bulk, limits: dict[str, int], types: frozenset[str], tally: Tally
+) -> list[JobRecord]:
     rows = _ready(connection, limits, types) if limits else []
     if not rows:
         return []
@@ -110,7 +118,16 @@ def _take(connection: sqlite3.Connection, bulk: Bulk, limits: dict[str, int], ty
         spec = make_spec(row[:11])
         seq, version, attempt, run, crash, run_at, old = row[11:]
         standing = Standing(
-            seq, state, version + versions, attempt + attempts, run + runs, crash + crashes, run_at, started_at, finished_at, taker
+            seq,
+            state,
+            version + versions,
+            attempt + attempts,
+            run + runs,
+            crash + crashes,
+            run_at,
+            started_at,
+            finished_at,
+            taker,
         )
         if old:
             seasoned[seq] = len(claimed)

@@ -1,4 +1,4 @@
-"""One tick in one transaction: the parts of a batch in the port's order, then the holder's row with the tick and its outcome."""
+"""One tick in one transaction: the parts of a batch in the port's order, then the tick and its outcome."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from actors.store.sqlite.schema import SCHEDULED
 from actors.store.sqlite.tally import Tally
 
 _NEXT_DUE: Final = f"(SELECT run_at FROM standing WHERE state = '{SCHEDULED}' ORDER BY run_at LIMIT 1)"
-_STOPS: Final = """(SELECT json_group_array(json_array(j.id, s.stop)) FROM standing s INDEXED BY stopping JOIN job j USING (seq)
-    WHERE s.holder = :holder AND s.stop IS NOT NULL)"""
+_STOPS: Final = """(SELECT json_group_array(json_array(j.id, s.stop))
+    FROM standing s INDEXED BY stopping JOIN job j USING (seq) WHERE s.holder = :holder AND s.stop IS NOT NULL)"""
 _OTHERS: Final = "(SELECT json_group_array(name) FROM holder WHERE name <> :holder)"
 
 _LOOK: Final = f"""SELECT h.tick, CASE WHEN h.tick = :tick THEN h.outcome END, accepted, {_NEXT_DUE}
@@ -39,13 +39,13 @@ class Done:
     news: bool  # whether they may want to look
 
 
-def commit(connection: sqlite3.Connection, begin: Callable[[], None], holder: str, tick: int, batch: Batch) -> Done:
+def commit(connection: sqlite3.Connection, begin: Callable[[], object], holder: str, tick: int, batch: Batch) -> Done:
     """Apply `batch`, or answer as the last time when `tick` is the holder's last one. `begin` opens the transaction.
 
     On any error the transaction is rolled back and the connection usable. What finds nothing to do writes nothing.
     """
-    if _is_quiet(connection, batch):
-        return _listen(connection, holder, Outcome(), news=False)
+    if _asks_only(batch) and _finds_nothing(connection, holder, tick, batch):
+        return _listen(connection, holder, Outcome())
     for careful in (False, True):
         begin()
         try:
@@ -61,9 +61,8 @@ def commit(connection: sqlite3.Connection, begin: Callable[[], None], holder: st
     raise AssertionError("the careful pass returns or raises")
 
 
-def _is_quiet(connection: sqlite3.Connection, batch: Batch) -> bool:
-    """Whether the batch only asks for work, and there is none."""
-    if (
+def _asks_only(batch: Batch) -> bool:
+    return not (
         batch.settings
         or batch.schedules
         or batch.forget_schedules
@@ -74,10 +73,13 @@ def _is_quiet(connection: sqlite3.Connection, batch: Batch) -> bool:
         or batch.inserts
         or batch.stops
         or batch.deletes
-    ):
-        return False
-    ((next_due,),) = connection.execute(f"SELECT {_NEXT_DUE}").fetchall()
-    if next_due is not None and next_due <= batch.now:
+    )
+
+
+def _finds_nothing(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch) -> bool:
+    """Whether there is nothing to promote or to claim, nor a first outcome to be repeated."""
+    ((last_tick, remembered, _, next_due),) = connection.execute(_LOOK, {"holder": holder, "tick": tick}).fetchall()
+    if last_tick is None or remembered is not None or (next_due is not None and next_due <= batch.now):
         return False
     return not (batch.claims and batch.types and claims.is_work(connection, batch.claims, batch.types))
 
@@ -88,7 +90,7 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
     if last_tick is None:
         raise StoreError(f"holder {holder!r} is not open: expected open() first")
     if remembered is not None:
-        return _listen(connection, holder, _recall(connection, remembered), news=False)
+        return _listen(connection, holder, _recall(connection, remembered))
     outcome, tally = Outcome(), Tally()
     news = bool(batch.settings or batch.schedules or batch.forget_schedules or batch.schedule_moves or batch.stops)
     if batch.settings:
@@ -97,7 +99,11 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
         schedules.put_schedules(connection, batch.schedules)
     if batch.forget_schedules:
         schedules.forget_schedules(connection, batch.forget_schedules)
-    lost_groups = writes.losing_groups(connection, batch) if careful or any(move.group for move in batch.schedule_moves) else set[int]()
+    lost_groups = (
+        writes.losing_groups(connection, batch)
+        if careful or any(move.group for move in batch.schedule_moves)
+        else set[int]()
+    )
     if batch.schedule_moves:
         outcome.lost_moves = schedules.move_schedules(connection, batch.schedule_moves, lost_groups)
     if batch.schedule_errors:
@@ -121,7 +127,9 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
     if (next_due is not None and next_due <= batch.now) or tally.entered(SCHEDULED):
         promoted = claims.promote(connection, batch.now, tally)
     if batch.list_promoted and promoted:
-        outcome.promoted = [JobRecord(record.spec, record.standing, None, record.errors) for record in load(connection, promoted)]
+        outcome.promoted = [
+            JobRecord(record.spec, record.standing, None, record.errors) for record in load(connection, promoted)
+        ]
     if batch.claims and batch.types:
         outcome.claimed = claims.take(connection, holder, batch.now, batch.claims, batch.types, tally)
     tally.write(connection)
@@ -131,7 +139,9 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
 def _finish(connection: sqlite3.Connection, names: dict[str, Any], outcome: Outcome, *, news: bool) -> Done:
     remembered = to_json(
         {
-            "refused": [(index, refusal.verdict, refusal.id, refusal.state) for index, refusal in outcome.refused.items()],
+            "refused": [
+                (index, refusal.verdict, refusal.id, refusal.state) for index, refusal in outcome.refused.items()
+            ],
             "lost": list(outcome.lost),
             "lost_moves": list(outcome.lost_moves),
             "undeleted": list(outcome.undeleted),
@@ -144,9 +154,9 @@ def _finish(connection: sqlite3.Connection, names: dict[str, Any], outcome: Outc
     return _done(outcome, next_due, stops, others, news=news)
 
 
-def _listen(connection: sqlite3.Connection, holder: str, outcome: Outcome, *, news: bool) -> Done:
+def _listen(connection: sqlite3.Connection, holder: str, outcome: Outcome) -> Done:
     ((next_due, stops, others),) = connection.execute(_LISTEN, {"holder": holder}).fetchall()
-    return _done(outcome, next_due, stops, others, news=news)
+    return _done(outcome, next_due, stops, others, news=False)
 
 
 def _done(outcome: Outcome, next_due: int | None, stops: str, others: str, *, news: bool) -> Done:

@@ -10,7 +10,9 @@ from typing import Final
 
 from actors.core.errors import StoreBusy, StoreError, StoreFull
 
-_NO_ROOM: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})  # the second: no room for the WAL's index
+_NO_ROOM: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+)  # the second: no room for the WAL's index
 _HELD: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DISK_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -21,13 +23,19 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code & 0xFF in _HELD
 
 
+def is_full(error: Exception) -> bool:
+    """Whether the disk has no room."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code in _NO_ROOM or code & 0xFF in _NO_ROOM
+
+
 def store_error(error: Exception, path: str) -> StoreError:
     """The port's error for what SQLite or the system raised about the database at `path`."""
     if isinstance(error, OSError):
         kind = StoreFull if error.errno in _DISK_ERRNOS else StoreError
         return kind(f"the files beside {path}: {error.strerror or error}")
     code: int = getattr(error, "sqlite_errorcode", 0)
-    if code in _NO_ROOM or code & 0xFF in _NO_ROOM:
+    if is_full(error):
         return StoreFull(f"no room on the disk under {path}: {error}")
     if isinstance(error, sqlite3.Error) and is_busy(error):
         return StoreBusy(f"{path} is held by another process: {error}")

@@ -1,4 +1,7 @@
-"""New jobs: numbered in order, and refused where an id, a key or a limit says so. Ids that the core made need no look-up."""
+"""New jobs: numbered in order, and refused where an id, a key or a limit says so.
+
+Ids that the core made need no look-up.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ _WAITING: Final[tuple[State, ...]] = (SCHEDULED, PENDING)
 _JOBS: Final = "INSERT INTO job SELECT * FROM (VALUES {}) LIMIT ?"
 _STANDINGS: Final = "INSERT INTO standing SELECT * FROM (VALUES {}) LIMIT ?"
 # a third of the price, for jobs that all start alike: the copied columns need not pass through Python again
-_ALIKE: Final = """INSERT INTO standing SELECT seq, ?, queue, type, priority, front, created_at + ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL
-    FROM job WHERE seq BETWEEN ? AND ?"""
+_ALIKE: Final = """INSERT INTO standing SELECT seq, ?, queue, type, priority, front, created_at + ?,
+    ?, ?, ?, ?, ?, ?, ?, NULL, NULL FROM job WHERE seq BETWEEN ? AND ?"""
 
 _BY_ID: Final = """SELECT json_group_array(json_array(j.id, j.seq, j.owner, j.type, j.payload, s.state))
     FROM job j JOIN standing s USING (seq) WHERE j.id IN (SELECT value FROM json_each(?))"""
@@ -29,7 +32,8 @@ _BY_UNIQUE: Final = """SELECT json_group_array(json_array(key, id, state, expire
     SELECT u.key, j.id, s.state, u.expires_at FROM unique_key u JOIN job j USING (seq) JOIN standing s USING (seq)
     WHERE u.key IN (SELECT value FROM json_each(?)) ORDER BY u.key, u.seq)"""
 _BY_IDEMPOTENCY: Final = """SELECT json_group_array(json_array(k.scope, k.key, k.digest, j.id, s.state, k.expires_at))
-    FROM json_each(?) e CROSS JOIN idempotency_key k ON k.scope = json_extract(e.value, '$[0]') AND k.key = json_extract(e.value, '$[1]')
+    FROM json_each(?) e CROSS JOIN idempotency_key k
+    ON k.scope = json_extract(e.value, '$[0]') AND k.key = json_extract(e.value, '$[1]')
     JOIN job j USING (seq) JOIN standing s USING (seq)"""
 _WAITING_NOW: Final = f"""SELECT json_group_object(queue, n) FROM (SELECT queue, sum(now) AS n FROM counter
     WHERE state IN {_WAITING} AND queue IN (SELECT value FROM json_each(?)) GROUP BY queue)"""
@@ -42,7 +46,9 @@ class Lookups:
         self._now = now
         ids = [insert.spec.id for insert in inserts if insert.own_id or all_ids]
         unique = list({insert.unique.key for insert in inserts if insert.unique is not None})
-        idempotency = list({(insert.idempotency.scope, insert.idempotency.key) for insert in inserts if insert.idempotency is not None})
+        idempotency = list(
+            {(insert.idempotency.scope, insert.idempotency.key) for insert in inserts if insert.idempotency is not None}
+        )
         limited = list({insert.spec.queue for insert in inserts if insert.limit is not None})
         self._ids: dict[str, tuple[tuple[str | None, str, str], State]] = {}
         self._unique: dict[str, list[tuple[str, State, int | None]]] = {}
@@ -55,7 +61,9 @@ class Lookups:
             for key, id, state, expires_at in one_json(connection, _BY_UNIQUE, (to_json(unique),)):
                 self._unique.setdefault(key, []).append((id, state, expires_at))
         if idempotency:
-            for scope, key, digest, id, state, expires_at in one_json(connection, _BY_IDEMPOTENCY, (to_json(idempotency),)):
+            for scope, key, digest, id, state, expires_at in one_json(
+                connection, _BY_IDEMPOTENCY, (to_json(idempotency),)
+            ):
                 self._idempotency[scope, key] = (digest, id, state, expires_at)
 
     def refusal(self, insert: Insert, tally: Tally) -> Refusal | None:
@@ -72,7 +80,10 @@ class Lookups:
             for id, state, expires_at in self._unique.get(insert.unique.key, ()):
                 if state in insert.unique.states and (expires_at is None or self._now < expires_at):
                     return Refusal("unique", id, state)
-        if insert.limit is not None and self._waiting.get(spec.queue, 0) + tally.gained(spec.queue, _WAITING) >= insert.limit:
+        if (
+            insert.limit is not None
+            and self._waiting.get(spec.queue, 0) + tally.gained(spec.queue, _WAITING) >= insert.limit
+        ):
             return Refusal("full")
         return None
 
@@ -98,11 +109,13 @@ def add_jobs(
 ) -> dict[int, Refusal]:
     """Insert the jobs that nothing speaks against, numbered from `accepted + 1`; why the others were refused, by index.
 
-    `all_ids` looks up also the ids that the core made. Writes, and their deltas in `tally`, must be there already: limits count them.
+    `all_ids` looks up also the ids that the core made. Writes, and their deltas in `tally`, must be there already:
+    limits count them.
     """
     refused: dict[int, Refusal] = {}
     checked = all_ids or any(
-        insert.own_id or insert.unique is not None or insert.idempotency is not None or insert.limit is not None for insert in inserts
+        insert.own_id or insert.unique is not None or insert.idempotency is not None or insert.limit is not None
+        for insert in inserts
     )
     lookups = Lookups(connection, inserts, now, all_ids=all_ids) if checked else None
     jobs: list[Any] = []
@@ -171,7 +184,16 @@ def _add_standings(connection: sqlite3.Connection, made: list[tuple[int, Insert]
     for seq, insert in made:
         spec, start = insert.spec, insert.standing
         flat += (seq, start.state, spec.queue, spec.type, spec.priority, spec.front, start.run_at, start.version)
-        flat += (start.attempt, start.runs, start.crashes, start.started_at, start.finished_at, start.holder, None, None)
+        flat += (
+            start.attempt,
+            start.runs,
+            start.crashes,
+            start.started_at,
+            start.finished_at,
+            start.holder,
+            None,
+            None,
+        )
     for rows, size, values in chunks(flat, _STANDING_WIDTH):
         connection.execute(_STANDINGS.format(marks(_STANDING_WIDTH, size)), [*values, rows])
 

@@ -1,4 +1,4 @@
-"""Pages of jobs: a query becomes one walk over the index that fits it best, and the records of the page are loaded by number."""
+"""Pages of jobs: a query becomes one walk over the index that fits it, and the page's records are loaded by number."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from actors.store.sqlite.schema import CANDIDATES
 from actors.store.sqlite.tally import read_counts
 
 _LAST_ERROR: Final = "(SELECT body FROM attempt_error WHERE seq = s.seq ORDER BY n DESC LIMIT 1)"
-_MENTIONS: Final = f"""(instr(j.id, :text) OR instr(j.type, :text) OR instr(json_extract({_LAST_ERROR}, '$.type'), :text)
-    OR instr(json_extract({_LAST_ERROR}, '$.message'), :text))"""
+_MENTIONS: Final = f"""(instr(j.id, :text) OR instr(j.type, :text)
+    OR instr(json_extract({_LAST_ERROR}, '$.type'), :text) OR instr(json_extract({_LAST_ERROR}, '$.message'), :text))"""
 _BY_ID: Final = "SELECT json_group_array(seq) FROM job WHERE id IN (SELECT value FROM json_each(?))"
 
 
@@ -26,7 +26,10 @@ def get(connection: sqlite3.Connection, ids: list[str]) -> dict[str, JobRecord]:
 
 
 def find(connection: sqlite3.Connection, query: Query) -> Page:
-    """One page of the jobs that match. A rare match among many jobs costs a scan, unless an owner, a tag, a holder or rare states find it."""
+    """One page of the jobs that match.
+
+    A rare match among many jobs costs a scan, unless an owner, a tag, a holder or rare states find it.
+    """
     after = None if query.after is None else _read_cursor(query.after, query.order)
     sql, parameters = _page_sql(connection, query, after)
     seqs: list[int] = one_json(connection, sql, parameters)
@@ -36,7 +39,9 @@ def find(connection: sqlite3.Connection, query: Query) -> Page:
     return Page(jobs, _cursor(jobs[-1], query.order) if jobs else query.after)
 
 
-def _page_sql(connection: sqlite3.Connection, query: Query, after: tuple[int, int] | None) -> tuple[str, dict[str, Any]]:
+def _page_sql(
+    connection: sqlite3.Connection, query: Query, after: tuple[int, int] | None
+) -> tuple[str, dict[str, Any]]:
     """The statement that gives the numbers of one page and one more, as a JSON array, and its parameters."""
     finished = query.order == "finished"
     states = query.states if query.states is not None else frozenset(STATES)
@@ -80,7 +85,8 @@ def _page_sql(connection: sqlite3.Connection, query: Query, after: tuple[int, in
 def _merge(states: list[Any], tests: list[str], order: str) -> str:
     """A walk down the index of each final state, and the first of them all."""
     parts = (
-        f"""SELECT * FROM (SELECT s.seq AS seq, s.finished_at AS finished_at FROM standing s INDEXED BY ended CROSS JOIN job j ON j.seq = s.seq
+        f"""SELECT * FROM (SELECT s.seq AS seq, s.finished_at AS finished_at
+            FROM standing s INDEXED BY ended CROSS JOIN job j ON j.seq = s.seq
             WHERE s.{CANDIDATES[state]} AND {" AND ".join(tests)} ORDER BY {order} LIMIT :limit)"""
         for state in states
     )
@@ -89,7 +95,7 @@ def _merge(states: list[Any], tests: list[str], order: str) -> str:
 
 
 def _are_rare(connection: sqlite3.Connection, states: list[Any]) -> bool:
-    """Whether to sort all jobs of these states may be cheaper than to walk all jobs, of which the newest may all be of other states."""
+    """Whether to sort the jobs of these states is better than to walk all jobs, the newest of which may not match."""
     now = read_counts(connection).now
     total = sum(now.values())
     matching = sum(count for (_, _, state), count in now.items() if state in states)

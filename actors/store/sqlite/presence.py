@@ -1,11 +1,13 @@
-"""Who is alive, by a kernel lock per holder: the process that has it keeps it under SIGSTOP and loses it at its death, at once.
+"""Who is alive, by a kernel lock per holder: a process keeps it while it is stopped, and loses it when it dies.
 
-POSIX locks belong to a process, and closing *any* descriptor of a file drops them: a file whose lock this process has is never opened again.
+POSIX locks belong to a process, and closing *any* descriptor of a file drops them: a file whose lock this process
+has is never opened again.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import threading
 import time
@@ -15,9 +17,12 @@ from urllib.parse import quote
 
 from actors.core.errors import StoreError
 
+LONGEST: Final = 200  # characters of a file name that a holder's name may give
 PROBED: Final = 0.1  # seconds; how long somebody who only probes may have the lock in the way
 
-_mine: dict[str, tuple[int, int]] = {}  # path of the lock file -> its descriptor and how often it was taken, in this whole process
+_mine: dict[
+    str, tuple[int, int]
+] = {}  # path of the lock file -> its descriptor and how often it was taken, in this whole process
 _guard = threading.Lock()
 
 
@@ -37,7 +42,10 @@ class Presence:
         self.directory = database.with_name(database.name + "-holders")
 
     def _file(self, holder: str) -> str:
-        return str(self.directory / (quote(holder, safe="")[:200] + ".lock"))
+        name = quote(holder, safe="")
+        if len(name) > LONGEST:
+            name = hashlib.sha256(holder.encode()).hexdigest()
+        return str(self.directory / f"{name}.lock")
 
     def take(self, holder: str) -> None:
         """Be `holder` until as many calls of `release`, or death. `StoreError` when another process is."""
@@ -49,7 +57,7 @@ class Presence:
                 _mine[file] = (taken[0], taken[1] + 1)
                 return
             while True:
-                descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 if _lock(descriptor) and _is_at(descriptor, file):
                     _mine[file] = (descriptor, 1)
                     return
@@ -83,6 +91,8 @@ class Presence:
                 descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
                 return False
+            except PermissionError:
+                return True  # can't be told, and to take the jobs of a living one would be worse
             try:
                 return not _lock(descriptor)
             finally:

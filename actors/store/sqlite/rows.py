@@ -1,7 +1,7 @@
 """Job records from rows, and many rows in one statement.
 
-`sqlite3` lets go of the interpreter lock at every step of a statement, and against a busy loop each return costs a switch. So rows go in
-by one many-row VALUES and come out as one row that holds a JSON array.
+`sqlite3` lets go of the interpreter lock at every step of a statement, and against a busy loop each return costs a
+switch. So rows go in by one many-row VALUES and come out as one row that holds a JSON array.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from actors.core.job import NO_DETAILS, AttemptError, Details, JobRecord, JobSpe
 
 MOST_ROWS: Final = 512  # of one VALUES: 512 x 12 parameters stay far below SQLite's limit of 32 766
 
-SPEC: Final = "j.id, j.type, j.payload, j.queue, j.priority, j.front, j.max_attempts, j.timeout, j.created_at, j.owner, j.details"
-STANDING: Final = "s.seq, s.state, s.version, s.attempt, s.runs, s.crashes, s.run_at, s.started_at, s.finished_at, s.holder"
+SPEC: Final = (
+    "j.id, j.type, j.payload, j.queue, j.priority, j.front, j.max_attempts, j.timeout, j.created_at, j.owner, j.details"
+)
+STANDING: Final = (
+    "s.seq, s.state, s.version, s.attempt, s.runs, s.crashes, s.run_at, s.started_at, s.finished_at, s.holder"
+)
 
 # the members of JobRecord behind spec and standing
 _ERRORS: Final = "(SELECT json_group_array(body) FROM (SELECT body FROM attempt_error WHERE seq = s.seq ORDER BY n))"
-_LOG: Final = "(SELECT json_group_array(json_array(at, run, text)) FROM (SELECT at, run, text FROM log_line WHERE seq = s.seq ORDER BY n))"
-_LOAD: Final = f"""SELECT json_group_array(json_array({SPEC}, {STANDING}, s.result, {_ERRORS}, note.progress, {_LOG}, note.saved, s.stop))
-    FROM json_each(?) e CROSS JOIN standing s ON s.seq = e.value CROSS JOIN job j ON j.seq = s.seq LEFT JOIN note ON note.seq = s.seq"""
+_LOG: Final = """(SELECT json_group_array(json_array(at, run, text))
+    FROM (SELECT at, run, text FROM log_line WHERE seq = s.seq ORDER BY n))"""
+_LOAD: Final = f"""SELECT json_group_array(json_array(
+    {SPEC}, {STANDING}, s.result, {_ERRORS}, note.progress, {_LOG}, note.saved, s.stop))
+    FROM json_each(?) e CROSS JOIN standing s ON s.seq = e.value CROSS JOIN job j ON j.seq = s.seq
+    LEFT JOIN note ON note.seq = s.seq"""
 
 
 def to_json(values: Any) -> str:
@@ -39,7 +46,7 @@ def one_json(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
 
 
 def members(count: int) -> str:
-    """The members of the JSON array `value` as columns. (`->>` would be shorter, but came with SQLite 3.38.)"""
+    """The members of the JSON array `value` as columns. (`->>` would be shorter, but came with SQLite 3.38.)."""
     return ", ".join(f"json_extract(value, '$[{index}]')" for index in range(count))
 
 

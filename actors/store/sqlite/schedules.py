@@ -1,4 +1,7 @@
-"""Settings, stored schedules and their slots. A schedule's cursor moves by compare-and-swap, so many processes fire a slot once."""
+"""Settings, stored schedules and their slots.
+
+A schedule's cursor moves by compare-and-swap, so many processes fire a slot once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ _PUT: Final = f"""INSERT INTO schedule ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?,
 _MOVE: Final = """UPDATE schedule SET cursor = ?, fired = fired + ?, last_run = CASE WHEN ? THEN ? ELSE last_run END,
     last_job = coalesce(?, last_job) WHERE name = ? AND cursor = ?"""
 _ADD_SLOTS: Final = f"INSERT INTO slot (name, slot, job, reason) SELECT ?, {members(3)} FROM json_each(?)"
-_CUT_SLOTS: Final = "DELETE FROM slot WHERE name = ?1 AND n <= (SELECT n FROM slot WHERE name = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2)"
+_CUT_SLOTS: Final = (
+    "DELETE FROM slot WHERE name = ?1 AND n <= (SELECT n FROM slot WHERE name = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2)"
+)
 
 
 def change_settings(connection: sqlite3.Connection, settings: Mapping[str, str | None]) -> None:
@@ -56,7 +61,15 @@ def move_schedules(connection: sqlite3.Connection, moves: Sequence[ScheduleMove]
     lost = set()
     for index, move in enumerate(moves):
         jobs = [slot.job for slot in move.slots if slot.job is not None]
-        parameters = (move.cursor, len(jobs), len(jobs), move.fired_at, jobs[-1] if jobs else None, move.name, move.expect)
+        parameters = (
+            move.cursor,
+            len(jobs),
+            len(jobs),
+            move.fired_at,
+            jobs[-1] if jobs else None,
+            move.name,
+            move.expect,
+        )
         if move.group in lost_groups or not connection.execute(_MOVE, parameters).rowcount:
             lost.add(index)
         elif move.slots:
@@ -69,7 +82,9 @@ def move_schedules(connection: sqlite3.Connection, moves: Sequence[ScheduleMove]
 def count_errors(connection: sqlite3.Connection, failed: Sequence[ScheduleError]) -> None:
     """Add one to the errors of each schedule and keep the text."""
     for error in failed:
-        connection.execute("UPDATE schedule SET errors = errors + 1, last_error = ? WHERE name = ?", (error.error, error.name))
+        connection.execute(
+            "UPDATE schedule SET errors = errors + 1, last_error = ? WHERE name = ?", (error.error, error.name)
+        )
 
 
 def read_settings(connection: sqlite3.Connection) -> dict[str, str]:
@@ -101,4 +116,6 @@ def read_slots(connection: sqlite3.Connection, name: str, limit: int) -> list[Sl
     """The newest slots of schedule `name`, newest first."""
     sql = """SELECT json_group_array(json_array(slot, job, reason)) FROM (
         SELECT slot, job, reason FROM slot WHERE name = ? ORDER BY n DESC LIMIT ?)"""
-    return [SlotRecord(slot=slot, job=job, reason=reason) for slot, job, reason in one_json(connection, sql, (name, limit))]
+    return [
+        SlotRecord(slot=slot, job=job, reason=reason) for slot, job, reason in one_json(connection, sql, (name, limit))
+    ]

@@ -1,7 +1,8 @@
 """`SQLiteStore`: the `Store` in one SQLite file.
 
-Rule: the writing connection is used by one thread at a time. A small commit that finds it free runs on the caller's thread while such commits
-are quick; everything else goes to the writing thread. Reads have a connection and a thread of their own.
+Rule: the writing connection is used by one thread at a time. A small commit that finds it free runs on the caller's
+thread while such commits are quick; everything else goes to the writing thread. Reads have a connection and a thread
+of their own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from actors.store.sqlite.thread import SqlThread
 from actors.store.sqlite.writer import WouldWait, Writer, is_alone, vanished
 
 LONE: Final = 8  # a batch of at most so many items may be committed on the caller's thread
-QUICK: Final = 0.001_5  # seconds; ... while the running mean of such commits is below this: a hop to the thread costs 0.1 to 0.3 ms at most
+QUICK: Final = 0.001_5  # seconds; ... while the running mean of such commits is below this: it holds up the loop
 WEIGHT: Final = 0.1  # of the newest commit in the running mean
 PROBE_SECONDS: Final = 1.0  # between two looks for dead processes; a look is a read and a lock tried per holder
 BEATS: Final = 3  # within a lease, where there are leases
@@ -59,10 +60,12 @@ class _Threads:
 
 
 class SQLiteStore:
-    """A `Store` in the SQLite file at `path` (made when missing; its directory must exist), shared by the processes of one machine.
+    """A `Store` in the SQLite file at `path`, shared by the processes of one machine.
 
-    Every answered commit is on the disk. `inline=True` uses no threads, sockets or locks: every call runs on the caller's thread, and
-    liveness is by `beat`; it is meant for simulated time, and must not share a file with a store that is not inline.
+    Every answered commit is on the disk. The file is made when it is missing; its directory must exist, and gets a
+    directory of lock files and a small file in reserve. `inline=True` uses no threads, sockets, locks or other files:
+    every call runs on the caller's thread, and liveness is by `beat`; it is meant for simulated time, and must not
+    share a file with a store that is not inline.
     """
 
     def __init__(self, path: str | Path, *, inline: bool = False) -> None:
@@ -83,10 +86,11 @@ class SQLiteStore:
     async def open(self, holder: str, now: int) -> None:
         """Start serving `holder`; opening it again changes nothing.
 
-        Raises `StoreError` when the directory is missing, the file is not this package's or newer than this program, or another process
-        is `holder`. Not torn by cancellation.
+        Raises `StoreError` when the directory is missing, the file is not this package's or newer than this program,
+        or another process is `holder`. Not torn by cancellation.
         """
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope() as scope:
+            scope.shield = True
             async with self._opening:
                 if holder in self._holders:
                     return
@@ -136,8 +140,12 @@ class SQLiteStore:
         self._threads = _Threads(writing, SqlThread("actors-sqlite-read"), reader)
 
     async def close(self, holder: str) -> None:
-        """Stop serving `holder`; the last closing frees the threads and the files. Closing what is not open changes nothing."""
-        with trio.CancelScope(shield=True):
+        """Stop serving `holder`; the last closing frees the threads and the files.
+
+        Closing what is not open changes nothing.
+        """
+        with trio.CancelScope() as scope:
+            scope.shield = True
             async with self._opening:
                 served = self._holders.pop(holder, None)
                 if served is None:
@@ -190,7 +198,10 @@ class SQLiteStore:
     # The port
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        """Apply `batch` in one transaction that is on the disk when this returns. Waits for its end also when cancelled."""
+        """Apply `batch` in one transaction that is on the disk when this returns.
+
+        Waits for its end also when cancelled.
+        """
         writer = self._serving(holder)
         served = self._holders[holder]
         if served.answered is not None and served.answered[0] == tick:
@@ -262,7 +273,10 @@ class SQLiteStore:
         await self._write(partial(self._serving().sweep, now))
 
     async def beat(self, holder: str, now: int, lease: float) -> float:
-        """A kernel lock tells that this process lives; answers when to look for others again. Inline: `holder` is alive until then."""
+        """A kernel lock tells that this process lives; answers when to look for others again.
+
+        Inline: `holder` is alive until then.
+        """
         writer = self._serving(holder)
         if self._inline:
             await self._write(partial(writer.beat, holder, now + round(lease * 1e6)))
@@ -272,12 +286,15 @@ class SQLiteStore:
         return lease / BEATS if self._inline else min(PROBE_SECONDS, lease)
 
     async def vanished(self, holder: str, now: int) -> list[str]:
-        """Other holders with running jobs whose lock is free: their process is dead, or has closed them. Inline: by lease."""
+        """Other holders with running jobs whose lock is free: their process is dead, or has closed them.
+
+        Inline: by lease.
+        """
         presence = self._presence
         return await self._read(lambda connection: vanished(connection, presence, holder, now))
 
     async def wakeup(self, holder: str) -> None:
-        """Return when another holder, of whatever process, has rung; else when another process has committed, seen within a second."""
+        """Return when another holder has rung, or another process has committed (seen within a second)."""
         writer = self._serving(holder)
         served = self._holders[holder]
         if self._threads is None:

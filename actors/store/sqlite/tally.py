@@ -1,4 +1,4 @@
-"""What a commit changes in the counters: kept beside the jobs by deltas, because counting by scan would cost more than the jobs."""
+"""The counters, kept up by each commit's deltas: counting by scan would cost more than the jobs."""
 
 from __future__ import annotations
 
@@ -57,11 +57,15 @@ class Tally:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Add the deltas to the counters, inside the commit's transaction."""
-        rows = [(*key, count, self._ended.get(key, 0)) for key, count in self._now.items() if count or key in self._ended]
+        rows = [
+            (*key, count, self._ended.get(key, 0)) for key, count in self._now.items() if count or key in self._ended
+        ]
         if rows:
             connection.execute(_ADD, (to_json(rows),))
         if self.accepted or self.deleted:
-            connection.execute("UPDATE tally SET accepted = accepted + ?, deleted = deleted + ?", (self.accepted, self.deleted))
+            connection.execute(
+                "UPDATE tally SET accepted = accepted + ?, deleted = deleted + ?", (self.accepted, self.deleted)
+            )
 
 
 def read_counts(connection: sqlite3.Connection) -> Counts:

@@ -1,4 +1,7 @@
-"""One thread that runs calls one after the other, for a connection that only one thread may use at a time. A hop costs about 40 µs."""
+"""One thread that runs calls one after the other, for a connection that only one thread may use at a time.
+
+A hop costs about 40 µs.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class SqlThread:
         return self._waiting == 0
 
     async def call(self, function: Callable[[], T]) -> T:
-        """What `function()` returns or raises, run on the thread. Waits for it even when cancelled, and is then no checkpoint."""
+        """What `function()` returns or raises, run on the thread.
+
+        Waits for it even when cancelled, and is then no checkpoint.
+        """
         self._waiting += 1
         try:
             self._calls.put((function, trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()))

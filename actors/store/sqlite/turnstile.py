@@ -1,8 +1,8 @@
 """Fair turns at the database among processes: take the gate, take the turn, leave the gate, commit, leave the turn.
 
-SQLite lets whoever asks at the right moment begin, so of three busy processes one starves. Here at most one process waits for the turn, and it is
-there before the one that has just had it can pass the gate again. Locks are polled, not waited for: a stopped process must not stop the others
-for longer than a locked database would.
+SQLite lets whoever asks at the right moment begin, so of three busy processes one starves. Here at most one process
+waits for the turn, and it is there before the one that has just had it can pass the gate again. Locks are polled, not
+waited for: a stopped process must not stop the others for longer than a locked database would.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Turnstile:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._gate = os.open(directory / "gate", flags, 0o600)
-        self._turn = os.open(directory / "turn", flags, 0o600)
+        self._gate = os.open(directory / "gate", flags, 0o666)
+        self._turn = os.open(directory / "turn", flags, 0o666)
 
     def enter(self, deadline: float) -> bool:
         """Take a turn; False when it did not come before `deadline` (`time.monotonic`)."""

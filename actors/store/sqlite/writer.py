@@ -1,18 +1,20 @@
-"""The one writing connection: how a transaction begins, in turn with other processes, and what is written besides commits."""
+"""The one writing connection: how a transaction begins in turn with others, and what is written besides commits."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from actors.store.port import Batch
 from actors.store.sqlite.commit import Done, commit
-from actors.store.sqlite.faults import is_busy, store_errors
+from actors.store.sqlite.faults import is_busy, is_full, store_errors
 from actors.store.sqlite.presence import Presence
+from actors.store.sqlite.reserve import Reserve
 from actors.store.sqlite.rows import one_json, to_json
 from actors.store.sqlite.schema import BUSY_SECONDS, connect_writer
 from actors.store.sqlite.turnstile import PAUSE, Turnstile
@@ -26,7 +28,8 @@ _ALONE: Final = """SELECT NOT EXISTS (SELECT 1 FROM holder WHERE name <> ?1)
     AND NOT EXISTS (SELECT 1 FROM standing INDEXED BY held WHERE holder < ?1)
     AND NOT EXISTS (SELECT 1 FROM standing INDEXED BY held WHERE holder > ?1)"""
 _HOLDING: Final = """SELECT json_group_array(json_array(holder, alive_until, name IS NOT NULL)) FROM (
-    SELECT DISTINCT holder FROM standing INDEXED BY held WHERE holder IS NOT NULL) LEFT JOIN holder ON holder.name = holder"""
+    SELECT DISTINCT holder FROM standing INDEXED BY held WHERE holder IS NOT NULL) 
+    LEFT JOIN holder ON holder.name = holder"""
 
 
 class WouldWait(Exception):
@@ -34,12 +37,18 @@ class WouldWait(Exception):
 
 
 class Writer:
-    """The writing connection to the database at `path`; used by one thread at a time. `presence` is None where liveness is by lease."""
+    """The writing connection to the database at `path`; used by one thread at a time.
+
+    `presence` is None where liveness is by lease.
+    """
 
     def __init__(self, path: Path, presence: Presence | None) -> None:
         self._path = path
         self._presence = presence
         self._connection = connect_writer(path)
+        self._reserve = Reserve(path) if presence is not None else None
+        if self._reserve is not None:
+            self._reserve.fill()
         self._turnstile: Turnstile | None = None
         self._foreign = False  # whether holders of other processes were open at the last commit
 
@@ -47,19 +56,39 @@ class Writer:
         """One commit. With `wait` false: `WouldWait`, and nothing done, when another process is in the way."""
         if not wait and self._foreign:
             raise WouldWait
-        with store_errors(str(self._path)), self._turn():
-            done = commit(self._connection, self._begin if wait else self._begin_at_once, holder, tick, batch)
+        with store_errors(str(self._path)), self._turn() as deadline:
+            begin = partial(self._begin, deadline if wait else 0.0)
+            try:
+                done = commit(self._connection, begin, holder, tick, batch)
+            except sqlite3.Error as error:
+                if not wait and is_busy(error):
+                    raise WouldWait from None
+                if batch.inserts or not is_full(error):
+                    raise
+                done = self._in_need(partial(commit, self._connection, begin, holder, tick, batch))
             self._look_around(done.others)
             return done
 
+    def _in_need(self, commit: Callable[[], Done]) -> Done:
+        """Make a commit that found the disk full: the log has room once it is moved, which may take the reserve."""
+        while True:
+            self._checkpoint()
+            try:
+                return commit()
+            except sqlite3.Error as error:
+                if not is_full(error) or self._reserve is None or not self._reserve.spend():
+                    raise
+
     @contextmanager
-    def _turn(self) -> Generator[None]:
+    def _turn(self) -> Generator[float]:
+        """A turn at the database; gives the time until which to wait for it."""
+        deadline = time.monotonic() + BUSY_SECONDS
         if self._turnstile is None or not self._foreign:
-            yield
+            yield deadline
             return
         try:
-            self._turnstile.enter(time.monotonic() + BUSY_SECONDS)  # who does not get a turn finds the database locked, and says so
-            yield
+            self._turnstile.enter(deadline)  # who does not get a turn finds the database locked, and says so
+            yield deadline
         finally:
             self._turnstile.leave()
 
@@ -71,16 +100,7 @@ class Writer:
         if self._foreign and self._turnstile is None:
             self._turnstile = Turnstile(presence.directory)
 
-    def _begin_at_once(self) -> None:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if is_busy(error):
-                raise WouldWait from None
-            raise
-
-    def _begin(self) -> None:
-        deadline = time.monotonic() + BUSY_SECONDS
+    def _begin(self, deadline: float) -> None:
         pause = PAUSE
         while True:
             try:
@@ -94,8 +114,8 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        with store_errors(str(self._path)), self._turn():
-            self._begin()
+        with store_errors(str(self._path)), self._turn() as deadline:
+            self._begin(deadline)
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
@@ -104,7 +124,10 @@ class Writer:
                     self._connection.execute("ROLLBACK")
 
     def add_holder(self, holder: str) -> list[str]:
-        """Enter `holder` in the table, and answer who else is there. The row of one that is in it stays, with its last tick."""
+        """Enter `holder` in the table, and answer who else is there.
+
+        The row of one that is in it stays, with its last tick.
+        """
         with self._transaction() as connection:
             connection.execute("INSERT INTO holder VALUES (?, 0, NULL, NULL) ON CONFLICT DO NOTHING", (holder,))
             others: list[str] = one_json(connection, _OTHERS, (holder,))
@@ -122,7 +145,10 @@ class Writer:
             connection.execute("UPDATE holder SET alive_until = ? WHERE name = ?", (until, holder))
 
     def sweep(self, now: int) -> None:
-        """Drop keys that have expired or whose jobs are gone, and holders that are dead and hold nothing. Writes only if there are any."""
+        """Drop keys that have expired or whose jobs are gone, and holders that are dead and hold nothing.
+
+        Writes only if there are any.
+        """
         with store_errors(str(self._path)):
             idle: list[str] = one_json(self._connection, _IDLE_HOLDERS)
             presence = self._presence
@@ -134,10 +160,14 @@ class Writer:
             with self._transaction() as connection:
                 connection.execute(f"DELETE FROM idempotency_key WHERE {_EXPIRED_IDEMPOTENCY}", {"now": now})
                 connection.execute(f"DELETE FROM unique_key WHERE {_EXPIRED_UNIQUE}", {"now": now})
-                connection.execute("DELETE FROM holder WHERE name IN (SELECT value FROM json_each(?))", (to_json(dead),))
+                connection.execute(
+                    "DELETE FROM holder WHERE name IN (SELECT value FROM json_each(?))", (to_json(dead),)
+                )
             for holder in dead:
                 if presence is not None:
                     presence.clear(holder)
+        if self._reserve is not None:
+            self._reserve.fill()
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
@@ -152,14 +182,16 @@ class Writer:
 
     def close(self) -> None:
         """Move the log into the database and close the connection. A database in use elsewhere keeps its log."""
+        self._checkpoint()
+        self._connection.close()
+        if self._turnstile is not None:
+            self._turnstile.close()
+
+    def _checkpoint(self) -> None:
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error:
-            pass  # whoever opens the database next reads the log
-        finally:
-            self._connection.close()
-            if self._turnstile is not None:
-                self._turnstile.close()
+            pass  # what could not be moved stays in the log, and is read there
 
 
 def is_alone(connection: sqlite3.Connection, holder: str) -> bool:
@@ -169,15 +201,12 @@ def is_alone(connection: sqlite3.Connection, holder: str) -> bool:
 
 
 def vanished(connection: sqlite3.Connection, presence: Presence | None, holder: str, now: int) -> list[str]:
-    """Other holders with running jobs that are gone: their lock is free, or without locks, their row is gone or their lease over."""
+    """Other holders with running jobs that are gone: closed, their lock free, or without locks their lease over."""
     gone: list[str] = []
     for other, alive_until, is_open in one_json(connection, _HOLDING):
         if other == holder:
             continue
-        if presence is not None:
-            lives = presence.lives(other)
-        else:
-            lives = alive_until is None or alive_until >= now
+        lives = presence.lives(other) if presence is not None else alive_until is None or alive_until >= now
         if not (is_open and lives):
             gone.append(other)
     return gone

@@ -1,4 +1,4 @@
-"""Steps of jobs, by compare-and-swap on the version; and what is kept beside a job while it lives: notes, stops, and its deletion."""
+"""Steps of jobs, by compare-and-swap on the version; and notes, stops and deletions."""
 
 from __future__ import annotations
 
@@ -14,32 +14,39 @@ from actors.store.sqlite.schema import RUNNING
 from actors.store.sqlite.tally import Tally
 
 _WIDTH: Final = 12
-_APPLY: Final = """UPDATE standing SET state = w.column3, version = w.column4, attempt = w.column5, runs = w.column6, crashes = w.column7,
-    run_at = w.column8, started_at = w.column9, finished_at = w.column10, holder = w.column11, stop = NULL,
-    result = coalesce(w.column12, result) FROM (VALUES {}) AS w WHERE standing.seq = w.column1 AND standing.version = w.column2"""
+_APPLY: Final = """UPDATE standing SET state = w.column3, version = w.column4, attempt = w.column5, runs = w.column6,
+    crashes = w.column7, run_at = w.column8, started_at = w.column9, finished_at = w.column10,
+    holder = w.column11, stop = NULL,    result = coalesce(w.column12, result)
+    FROM (VALUES {}) AS w WHERE standing.seq = w.column1 AND standing.version = w.column2"""
 # the same step of many jobs costs a third: the version tells that what is not named here is as it was read
-_APPLY_ALIKE: Final = """UPDATE standing SET state = ?, version = ?, attempt = ?, runs = ?, crashes = ?, finished_at = ?, holder = ?, stop = NULL,
-    result = coalesce(?, result) WHERE version = ? AND seq IN (SELECT value FROM json_each(?))"""
+_APPLY_ALIKE: Final = """UPDATE standing SET state = ?, version = ?, attempt = ?, runs = ?, crashes = ?, 
+    finished_at = ?, holder = ?, stop = NULL, result = coalesce(?, result) 
+    WHERE version = ? AND seq IN (SELECT value FROM json_each(?))"""
 _ALIKE: Final = 8  # fewer than so many go with the others
 _ERRORS: Final = f"INSERT INTO attempt_error (seq, body) SELECT {members(2)} FROM json_each(?)"
 _FRESH: Final = """UPDATE standing SET result = w.result
-    FROM (SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS result FROM json_each(?)) AS w WHERE standing.seq = w.seq"""
-_VERSIONS: Final = "SELECT json_group_array(json_array(seq, version)) FROM standing WHERE seq IN (SELECT value FROM json_each(?))"
+    FROM (SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS result FROM json_each(?)) AS w
+    WHERE standing.seq = w.seq"""
+_VERSIONS: Final = (
+    "SELECT json_group_array(json_array(seq, version)) FROM standing WHERE seq IN (SELECT value FROM json_each(?))"
+)
 
-_RUNNING_OF: Final = f"""FROM json_each(?) CROSS JOIN job ON job.id = json_extract(value, '$[0]') CROSS JOIN standing USING (seq)
-    WHERE standing.state = '{RUNNING}'"""
+_RUNNING_OF: Final = f"""FROM json_each(?) CROSS JOIN job ON job.id = json_extract(value, '$[0]') 
+    CROSS JOIN standing USING (seq) WHERE standing.state = '{RUNNING}'"""
 _NOTES: Final = f"""INSERT INTO note SELECT seq, json_extract(value, '$[2]'), json_extract(value, '$[3]') {_RUNNING_OF}
     AND standing.runs = json_extract(value, '$[1]')
-    ON CONFLICT (seq) DO UPDATE SET progress = coalesce(excluded.progress, progress), saved = coalesce(excluded.saved, saved)"""
+    ON CONFLICT (seq) DO UPDATE SET progress = coalesce(excluded.progress, progress),
+    saved = coalesce(excluded.saved, saved)"""
 _LINES: Final = f"""INSERT INTO log_line (seq, at, run, text)
     SELECT seq, json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]') {_RUNNING_OF}
     AND standing.runs = json_extract(value, '$[1]')"""
-_STOPS: Final = f"""UPDATE standing SET stop = w.reason FROM (SELECT seq, json_extract(value, '$[1]') AS reason {_RUNNING_OF}) AS w
+_STOPS: Final = f"""UPDATE standing SET stop = w.reason
+    FROM (SELECT seq, json_extract(value, '$[1]') AS reason {_RUNNING_OF}) AS w
     WHERE standing.seq = w.seq AND standing.stop IS NULL"""
 
 
 class Mismatch(Exception):
-    """A write did not apply, or an id that the core made is taken: the commit has to be made again, looking up everything first."""
+    """A write did not apply: the commit has to be made again, looking up everything first."""
 
 
 def losing_groups(connection: sqlite3.Connection, batch: Batch) -> set[int]:
@@ -71,11 +78,11 @@ def losing_groups(connection: sqlite3.Connection, batch: Batch) -> set[int]:
 def versions(connection: sqlite3.Connection, jobs: Sequence[JobRecord]) -> dict[int, int]:
     """The stored versions of these jobs by seq; what is gone is absent."""
     rows = one_json(connection, _VERSIONS, (to_json([job.standing.seq for job in jobs]),))
-    return {seq: version for seq, version in rows}
+    return dict(rows)
 
 
 def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Tally) -> bool:
-    """Apply the writes, all of which are expected to apply (else `Mismatch`); whether a job waits or runs now because of them."""
+    """Apply the writes, all of which must apply (else `Mismatch`); whether a job has not ended because of them."""
     if len({write.job.standing.seq for write in writes}) != len(writes):
         raise Mismatch  # the second step of a job must find the first one made
     alike: dict[tuple[Any, ...], list[int]] = {}
@@ -125,7 +132,9 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Ta
         connection.execute(_ERRORS, (to_json(errors),))
     if fresh:
         connection.execute(_FRESH, (to_json(fresh),))
-        connection.execute("DELETE FROM note WHERE seq IN (SELECT value FROM json_each(?))", (to_json([seq for seq, _ in fresh]),))
+        connection.execute(
+            "DELETE FROM note WHERE seq IN (SELECT value FROM json_each(?))", (to_json([seq for seq, _ in fresh]),)
+        )
     return waiting
 
 
@@ -143,7 +152,7 @@ def _apply_each(connection: sqlite3.Connection, writes: list[Write]) -> None:
 def write_some(
     connection: sqlite3.Connection, writes: Sequence[Write], lost_groups: set[int], tally: Tally
 ) -> tuple[set[int], bool]:
-    """Apply the writes whose versions match and whose groups have not lost; the indexes of the others, and as `write_all`."""
+    """Apply the writes whose versions match and whose groups have not lost; the others' indexes, and as `write_all`."""
     current = versions(connection, [write.job for write in writes])
     lost: set[int] = set()
     winners: list[Write] = []
@@ -194,7 +203,10 @@ def _progress(said: Progress) -> str:
 
 
 def ask_to_stop(connection: sqlite3.Connection, stops: Sequence[Stop]) -> set[int]:
-    """Write the reasons beside the running ones; the first reason of a job stays. The indexes of those whose job is not running."""
+    """Write the reasons beside the running ones; the first reason of a job stays.
+
+    The indexes of those whose job is not running.
+    """
     first: dict[str, str] = {}
     for stop in stops:
         first.setdefault(stop.id, stop.reason)
@@ -206,7 +218,7 @@ def ask_to_stop(connection: sqlite3.Connection, stops: Sequence[Stop]) -> set[in
 
 
 def delete_all(connection: sqlite3.Connection, deletes: Sequence[JobRecord], tally: Tally) -> set[int]:
-    """Delete the jobs that still have the version that was read, with all that is kept with them; the indexes of the others."""
+    """Delete the jobs that still have the version that was read, with all that is theirs; the others' indexes."""
     current = versions(connection, deletes)
     undeleted: set[int] = set()
     gone: list[int] = []
@@ -225,5 +237,7 @@ def delete_all(connection: sqlite3.Connection, deletes: Sequence[JobRecord], tal
         for table in ("standing", "job", "attempt_error", "note", "log_line"):
             connection.execute(f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", seqs)
     if tags:
-        connection.execute(f"DELETE FROM tag WHERE (tag, seq) IN (SELECT {members(2)} FROM json_each(?))", (to_json(tags),))
+        connection.execute(
+            f"DELETE FROM tag WHERE (tag, seq) IN (SELECT {members(2)} FROM json_each(?))", (to_json(tags),)
+        )
     return undeleted
