@@ -14,7 +14,7 @@ import trio
 from actors.core.errors import ActorsError, StoreError, WrongState
 from actors.core.job import JobRecord, State
 from actors.core.value import value
-from actors.mailbox import Reply, answer, ask
+from actors.mailbox import Reply, answer, ask, refuse, refusing_the_rest
 from actors.queue import Act
 from actors.queue import Message as QueueMessage
 from actors.store.port import Page, Query, Store
@@ -82,13 +82,16 @@ class DeadLetters:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; a request at a time, so a bulk replay is not interleaved with another."""
-        with self._inbox:
+        with self._inbox, refusing_the_rest(self._inbox):
             task_status.started()
             async for message in self._inbox:
                 try:
                     await self._serve(message)
                 except ActorsError as error:
                     answer(message.reply, error)
+                except trio.Cancelled:
+                    refuse(message)
+                    raise
 
     async def _serve(self, message: Message) -> None:
         match message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, cast
 
@@ -37,6 +38,8 @@ R_co = TypeVar("R_co", covariant=True)
 WAITING: frozenset[State] = frozenset({"scheduled", "pending"})
 NOT_DRAINED: frozenset[State] = frozenset({"pending", "running"})
 DRAIN_LOOK = 0.05  # seconds between two looks while a queue drains
+FIRST_LOOK = 0.02  # seconds between two looks at a job that another process may end; doubles up to LONGEST_LOOK ...
+LONGEST_LOOK = 3600.0  # ... but nobody waits longer than the clock's patience
 CLEARED_AT_ONCE = 500  # jobs per tick
 
 
@@ -77,6 +80,7 @@ class Handle(Generic[R_co]):
                 raise JobFailed(record)
 
     async def _end(self) -> JobRecord:
+        look = FIRST_LOOK
         while True:
             send, receive = trio.open_memory_channel[Any](1)
             with receive:
@@ -85,12 +89,10 @@ class Handle(Generic[R_co]):
                 record = await self.record()
                 if record.state in FINAL:
                     return record
-                # another process may end it, of which this one hears nothing: look again now and then
-                with trio.move_on_after(self._links.clock.patience):
-                    try:
-                        await receive.receive()
-                    except trio.EndOfChannel:
-                        pass
+                # another process may end it, of which this one hears nothing: look again, less and less often
+                with trio.move_on_after(min(look, self._links.clock.patience)), suppress(trio.EndOfChannel):
+                    await receive.receive()
+                look = min(look * 2, LONGEST_LOOK)
 
     async def cancel(self) -> None:
         """Cancel the job: one that waits never starts; a running one is asked to stop."""

@@ -15,6 +15,7 @@ from actors.core.job import NO_DETAILS, RANK, Details, JobSpec, Standing, instan
 from actors.core.options import (
     Options,
     check_description,
+    check_front,
     check_idempotency_key,
     check_max_attempts,
     check_owner,
@@ -120,7 +121,7 @@ class Intake:
             text,
             check_queue(options.get("queue", given.queue)),
             check_priority(options.get("priority", given.priority)),
-            -now if options.get("front", False) else 0,
+            -now if check_front(options.get("front", False)) else 0,
             check_max_attempts(options.get("max_attempts", given.max_attempts)),
             check_timeout(options.get("timeout", given.timeout)),
             now,

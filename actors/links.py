@@ -10,14 +10,17 @@ import trio
 
 from actors import dead_letters, hub, scheduler
 from actors.clock import Clock
-from actors.core.errors import ActorsError, BadOption
+from actors.core.errors import ActorsError, BadOption, NotFound
 from actors.core.job import JobRecord
+from actors.core.strict_json import is_text
 from actors.mailbox import Reply, ask, command
 from actors.queue import Act, Keep
 from actors.queue import Message as QueueMessage
 from actors.store.port import Query, Store
 
 MOST_PER_PAGE = 1_000
+LONGEST_ID = 128  # characters
+LONGEST_WORD = 10_000  # characters of what is searched for
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -57,7 +60,16 @@ def check_asked_id(id: object) -> str:
     """An id that is asked for may be any text: what can't be an id is just not found."""
     if not isinstance(id, str):
         raise BadOption("id", id, "text")
+    if not is_text(id, LONGEST_ID):
+        raise NotFound("job", id)
     return id
+
+
+def check_words(**words: object) -> None:
+    """What is searched for is None or text that a store can be asked for, or `BadOption`."""
+    for name, given in words.items():
+        if given is not None and not is_text(given, LONGEST_WORD, 0):
+            raise BadOption(name, given, f"at most {LONGEST_WORD} characters")
 
 
 def check_limit(limit: object) -> int:
@@ -71,6 +83,7 @@ def dead_query(
     *, type: str | None, queue: str | None, owner: str | None, text: str | None = None, limit: int = 100, after: str | None = None
 ) -> Query:
     """A query for dead letters, the newest death first."""
+    check_words(type=type, queue=queue, owner=owner, text=text, after=after)
     return Query(
         states=dead_letters.DEAD,
         type=type,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import trio
 
@@ -57,6 +58,26 @@ def answer(reply: Reply[T], given: T | ActorsError) -> None:
             reply.send_nowait(given)
         except trio.BrokenResourceError:
             pass
+
+
+def refuse(message: Any) -> None:
+    """Tell whoever sent `message`, which was not served, that the actor has ended."""
+    reply = message if isinstance(message, trio.MemorySendChannel) else getattr(message, "reply", None)
+    if reply is not None:
+        answer(reply, ShuttingDown("the system has stopped: the call was not answered and may not have happened"))
+
+
+@contextmanager
+def refusing_the_rest(inbox: trio.MemoryReceiveChannel[Any]) -> Iterator[None]:
+    """On leaving, what is left in `inbox` is refused, not dropped: nobody waits for ever. (It is to be closed without an await after.)"""
+    try:
+        yield
+    finally:
+        while True:
+            try:
+                refuse(inbox.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
 
 
 def has_left(reply: Reply[T]) -> bool:

@@ -22,6 +22,7 @@ from actors.core.errors import (
     QueueFull,
     ShuttingDown,
     Snooze,
+    Stopped,
     StoreError,
     StoreFull,
     WrongState,
@@ -57,6 +58,7 @@ MOST_MESSAGES: Final = 1_000  # folded into one tick
 MOST_INSERTS: Final = 2_000  # jobs of one tick, so that a bulk enqueue does not hold up the others
 FIRST_PAUSE: Final = 0.05  # seconds before a failed commit is repeated; doubles up to LONGEST_PAUSE
 LONGEST_PAUSE: Final = 1.0
+LOOK_FOR_ROOM: Final = 1.0  # seconds between two looks whether another process has made room in a full queue
 
 # Messages
 
@@ -361,13 +363,13 @@ class Queue:
 
     def _patience(self) -> float:
         """Seconds until something is due without a message."""
-        if self._next_due is None and all(lane.waiting_since is None for lane in self._lanes.values()):
+        if self._next_due is None and not self._full and all(lane.waiting_since is None for lane in self._lanes.values()):
             return math.inf
         now = self._clock.now()
-        pause = math.inf
+        pause = LOOK_FOR_ROOM if self._full else math.inf
         if self._next_due is not None and self._claiming:
             # a wall clock may be stepped: look again after a while, though nothing is due
-            pause = min(max(0.0, (self._next_due - now) / 1e6), self._clock.patience)
+            pause = min(pause, max(0.0, (self._next_due - now) / 1e6), self._clock.patience)
         for lane in self._lanes.values():
             if lane.waiting_since is not None:
                 pause = min(pause, max(0.0, (lane.waiting_since + TAKE_BACK_AFTER - now) / 1e6))
@@ -434,6 +436,8 @@ class Queue:
                     assert_never(message)
         if self._acting:
             await self._act(turn)
+        if self._full and not messages:
+            self._admit_waiting(set(self._full))  # another process may have made room
         if self._orders:
             await self._order_again(turn)
         self._take_back(turn)
@@ -575,8 +579,11 @@ class Queue:
         job = ended.job
         spec = job.spec
         self._held.pop(spec.id, None)
-        if self._told:
+        error = ended.error
+        if self._told and spec.id in self._told:
             self._told.discard(spec.id)
+            if error is not None:  # the stop crossed the report: the cancel was accepted, so it is not retried
+                error = Stopped("user")
         lane = self._lanes.get(spec.queue)
         if lane is not None:
             lane.ended(ended.at, 0 if ended.stuck else 1)
@@ -584,7 +591,6 @@ class Queue:
         if ended.note is not None:
             turn.note(job, ended.note)
         turn.ended.append(len(batch.writes))
-        error = ended.error
         if error is None:
             after = advance(job, "complete", ended.at)
             group = 0
@@ -643,6 +649,7 @@ class Queue:
             self._told.discard(job.id)
             after = advance(job, "give_back", turn.batch.now)
             turn.batch.writes.append(Write(job=job, after=after, step="give_back"))
+            self._stir(job.queue)
             if not self._claiming:
                 self.books.enter(job, "give_back")
 

@@ -11,13 +11,14 @@ import trio
 from actors import scheduler
 from actors.clock import Clock
 from actors.core.errors import ShuttingDown, StoreError
-from actors.mailbox import Reply, answer, tell
+from actors.mailbox import Reply, answer, refusing_the_rest, tell
 from actors.queue import Lost, Message, Wake
 from actors.store.port import Query, Store
 
 log = logging.getLogger("actors")
 
 SWEEP_EVERY: Final = 3_600.0  # seconds: keys live for a day
+SWEEP_AFTER_LOSS: Final = 1.0  # seconds in which the jobs of a vanished process are given back; then what it left can go
 PAGE: Final = 500  # lost jobs given back per tick
 
 
@@ -45,7 +46,7 @@ class Reaper:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
-        with self._inbox:
+        with self._inbox, refusing_the_rest(self._inbox):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._pong)
                 await self._reap_for_ever(task_status)
@@ -56,13 +57,14 @@ class Reaper:
 
     async def _reap_for_ever(self, task_status: trio.TaskStatus[None]) -> None:
         next_beat = trio.current_time()
-        next_sweep = next_beat + SWEEP_EVERY
+        next_sweep = next_beat + SWEEP_AFTER_LOSS  # a process that was killed may have left something
         started = False
         while True:
             try:
                 if trio.current_time() >= next_beat:
                     pause = await self._store.beat(self._holder, self._clock.now(), self._lease)
-                    await self._reap()
+                    if await self._reap():
+                        next_sweep = trio.current_time() + SWEEP_AFTER_LOSS
                     next_beat = trio.current_time() + pause
                 if trio.current_time() >= next_sweep:
                     await self._store.sweep(self._clock.now())
@@ -70,6 +72,7 @@ class Reaper:
             except StoreError as error:
                 log.warning("the reaper waits for the store: %s", error)
                 next_beat = trio.current_time() + 1.0
+                next_sweep = max(next_sweep, next_beat)
             if not started:
                 started = True
                 task_status.started()
@@ -83,8 +86,10 @@ class Reaper:
                     tell(self._scheduler, scheduler.Wake())
                 next_beat = min(next_beat, trio.current_time() + self._lease / 3)
 
-    async def _reap(self) -> None:
-        for holder in await self._store.vanished(self._holder, self._clock.now()):
+    async def _reap(self) -> bool:
+        """Whether somebody has vanished."""
+        gone = await self._store.vanished(self._holder, self._clock.now())
+        for holder in gone:
             after: str | None = None
             while True:
                 query = Query(holder=holder, states=frozenset({"running"}), limit=PAGE, after=after)
@@ -94,3 +99,4 @@ class Reaper:
                     tell(self._queue, Lost(page.jobs))
                 if (after := page.after) is None:
                     break
+        return bool(gone)

@@ -98,7 +98,7 @@ class Run:
             number = isinstance(given, (int, float)) and not isinstance(given, bool)
             if (given is not None or name == "done") and not (number and -1e15 < given < 1e15):  # type: ignore[operator]
                 raise BadOption(name, given, "a finite number")
-        text = None if message is None else str(message)[:LONGEST_LINE]
+        text = None if message is None else _line(message)
         self._note(lambda: setattr(self, "_progress", Progress(done=done, total=total, message=text)))
 
     def log(self, text: str, /) -> None:

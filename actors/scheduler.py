@@ -32,7 +32,7 @@ from actors.core.value import value
 from actors.hub import Message as HubMessage
 from actors.hub import Tell
 from actors.intake import Intake, Order
-from actors.mailbox import Reply, answer, ask, command, tell
+from actors.mailbox import Reply, answer, ask, command, refuse, refusing_the_rest, tell
 from actors.queue import Accepted, Act, Fire, Keep
 from actors.queue import Message as QueueMessage
 from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
@@ -135,13 +135,16 @@ class Scheduler:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled, which also stops the callables that are running."""
-        with self._inbox:
+        with self._inbox, refusing_the_rest(self._inbox):
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 while True:
                     pause = await self._pass()
+                    first: Message | None = None
                     with trio.move_on_after(pause):
-                        await self._serve(await self._inbox.receive())
+                        first = await self._inbox.receive()
+                    if first is not None:
+                        await self._serve(first)
                     while True:
                         try:
                             message = self._inbox.receive_nowait()
@@ -355,6 +358,9 @@ class Scheduler:
                     pass
                 case _:
                     assert_never(message)
+        except trio.Cancelled:
+            refuse(message)
+            raise
         except (ActorsError, ValueError, TypeError) as error:
             if isinstance(message, Wake):
                 raise

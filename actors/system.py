@@ -49,7 +49,7 @@ from actors.handles import (
     check_schedule_name,
 )
 from actors.intake import Intake, Order
-from actors.links import Links, check_asked_id, check_limit
+from actors.links import Links, check_asked_id, check_limit, check_words
 from actors.mailbox import Reply, ask, command, tell
 from actors.run import Desk
 from actors.stats import Stats, stats
@@ -60,6 +60,7 @@ from actors.worker import Crew, WorkerInfo
 R = TypeVar("R")
 
 DEFAULT_LEASE: Final = 30.0  # seconds a silent process keeps its jobs, where the store can't see that it died
+SHORTEST_LEASE: Final = 0.1  # seconds; a third of it lies between two beats
 DEFAULT_GRACE: Final = 25.0  # seconds that running jobs have at a shutdown: less than the 30 s after which supervisors kill
 DEFAULT_THREADS: Final = 40  # bodies in threads at a time, as in trio
 LAST_REPORTS: Final = 1.0  # seconds beyond the grace in which the last reports are committed
@@ -223,6 +224,7 @@ class System:
                 raise BadOption("states", state, f"some of {', '.join(STATES)}")
         if order not in ("newest", "finished"):
             raise BadOption("order", order, "newest or finished")
+        check_words(type=type, queue=queue, tag=tag, owner=owner, text=text, after=after)
         query = Query(
             states=wanted,
             type=type,
@@ -371,8 +373,10 @@ async def open_system(
     the block stops it in order: nothing more is claimed, running jobs have `grace` seconds, what is cut short is given back. Cancelled from
     outside, or with an exception in the block, it gives everything back at once. What the block raises leaves it as itself.
     """
-    check_seconds("lease", lease)
-    check_seconds("grace", grace)
+    for option, given, least in (("lease", lease, SHORTEST_LEASE), ("grace", grace, 0.0)):
+        check_seconds(option, given)
+        if given is None or given < least:  # type: ignore[redundant-expr]  # a caller without a checker
+            raise BadOption(option, given, f"at least {least:g} seconds")
     lanes = _queues(queues)
     _check_count("threads", threads, 1, MOST_WORKERS)
     clock = SystemClock() if clock is None else clock
