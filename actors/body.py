@@ -89,10 +89,8 @@ def keep(error: BaseException, *, attempt: int, started_at: int | None, failed_a
 def _text(error: BaseException) -> str:
     try:
         return _clean(str(error))
-    except Exception as second:
+    except BaseException as second:
         return f"<{type(error).__qualname__}, whose str() raised {type(second).__qualname__}>"
-    except (SystemExit, KeyboardInterrupt, GeneratorExit):
-        return f"<{type(error).__qualname__}, whose str() tried to end the program>"
 
 
 def _traceback(error: BaseException) -> str:

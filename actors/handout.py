@@ -75,6 +75,7 @@ class Lane:
             self.waiting_since, self.moved = now, 0
             return []
         self.waiting_since = None
+        self.finished = self.recent = 0  # nothing is claimed ahead until jobs finish quickly again
         return self.take_all_back()
 
     def take_all_back(self) -> list[JobRecord]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
 import trio
 
 from actors import dead_letters, hub, scheduler
 from actors.clock import Clock
-from actors.core.errors import ActorsError, BadOption, NotFound
+from actors.core.errors import ActorsError, BadOption, NotFound, ShuttingDown
 from actors.core.job import JobRecord
 from actors.core.strict_json import is_text
 from actors.mailbox import Reply, ask, command
@@ -34,6 +34,10 @@ class Links:
     scheduler: trio.MemorySendChannel[scheduler.Message]
     dead_letters: trio.MemorySendChannel[dead_letters.Message]
 
+    def end(self) -> None:
+        """The system has ended: reads are refused as well, whatever the store would still answer."""
+        self.store = cast("Store", _Ended())
+
     async def act(self, verb: Literal["cancel", "replay", "promote", "delete"], id: str) -> JobRecord:
         """Do this to one job; the job as it then stands, or the error."""
         (given,) = await self.act_on_all(verb, [check_asked_id(id)])
@@ -54,6 +58,13 @@ class Links:
     async def keep_settings(self, settings: Mapping[str, str | None]) -> None:
         """Keep or (None) forget settings; returns once committed."""
         await command(self.queue, lambda reply: Keep(reply=reply, settings=settings))
+
+
+class _Ended:
+    """Stands where the store was."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ShuttingDown("the system has ended: it takes no more calls")
 
 
 def check_asked_id(id: object) -> str:

@@ -53,8 +53,6 @@ def configure(format: str = "text", level: str = "info", stream: TextIO | None =
                 structlog.processors.format_exc_info,
                 _as_json if format == "json" else _as_text,
             ],
-            keep_exc_info=True,
-            keep_stack_info=True,
         )
     )
     root = logging.getLogger()

@@ -619,6 +619,8 @@ class Queue:
             retry_on=() if definition is None else definition.options.retry_on,
             give_up_on=() if definition is None else definition.options.give_up_on,
         )
+        if isinstance(error, Stopped) and error.reason == "shutdown":
+            self._stop_claiming(turn)  # cancelled from outside: the workers know it first
         after = advance(job, decision.step, ended.at, run_at=decision.run_at)
         kept = None if isinstance(error, Snooze) else ended.kept
         turn.batch.writes.append(Write(job=job, after=after, step=decision.step, error=kept))
@@ -632,6 +634,9 @@ class Queue:
     def _lose(self, turn: Turn, jobs: Sequence[JobRecord]) -> None:
         now = turn.batch.now
         for job in jobs:
+            if job.stop in ("user", "superseded"):  # it was to end anyway, and its cancel was accepted
+                turn.batch.writes.append(Write(job=job, after=advance(job, "cancel", now), step="cancel"))
+                continue
             step: Step = "quarantine" if job.crashes + 1 >= MAX_CRASHES else "lose"
             error = AttemptError(
                 attempt=job.attempt,

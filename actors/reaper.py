@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +20,7 @@ log = logging.getLogger("actors")
 
 SWEEP_EVERY: Final = 3_600.0  # seconds: keys live for a day
 SWEEP_AFTER_LOSS: Final = 1.0  # seconds in which the jobs of a vanished process are given back; then what it left can go
+FIRST_LOOK: Final = 0.25  # seconds after its start in which a process takes nobody for dead
 PAGE: Final = 500  # lost jobs given back per tick
 
 
@@ -63,7 +65,9 @@ class Reaper:
             try:
                 if trio.current_time() >= next_beat:
                     pause = await self._store.beat(self._holder, self._clock.now(), self._lease)
-                    if await self._reap():
+                    if not started:  # who was alone had no reason to beat: give it the time to
+                        pause = min(pause, FIRST_LOOK) if pause < math.inf else pause
+                    elif await self._reap():
                         next_sweep = trio.current_time() + SWEEP_AFTER_LOSS
                     next_beat = trio.current_time() + pause
                 if trio.current_time() >= next_sweep:
@@ -84,7 +88,7 @@ class Reaper:
                 tell(self._queue, Wake())
                 with suppress(ShuttingDown):  # it ends before this one
                     tell(self._scheduler, scheduler.Wake())
-                next_beat = min(next_beat, trio.current_time() + self._lease / 3)
+                next_beat = min(next_beat, trio.current_time() + (0.0 if next_beat == math.inf else self._lease / 3))
 
     async def _reap(self) -> bool:
         """Whether somebody has vanished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, Unpack
@@ -51,6 +52,7 @@ class Run:
         "_progress",
         "_saved",
         "_thread",
+        "_token",
         "abandoned",
         "children",
         "job",
@@ -71,6 +73,7 @@ class Run:
         self._progress: Progress | None = None
         self._lines: list[LogLine] = []
         self._saved = job.saved_json
+        self._token: trio.lowlevel.TrioToken | None = None
         self._thread: int | None = None  # the body's thread, when it has one of its own
 
     # The body's side
@@ -88,9 +91,12 @@ class Run:
     @property
     def cancelled_because(self) -> Reason | None:
         """Why the body is being stopped; None while it is not."""
-        if self.reason is None and self.scope is not None and self.scope.cancel_called:
-            return "timeout"
-        return self.reason
+        if self._in_its_thread:  # by the token, which does not raise when the body has been stopped
+            return trio.from_thread.run_sync(self._because, trio_token=self._token)
+        because = self._because()
+        if because is None and self.scope is not None and trio.current_effective_deadline() == -math.inf:
+            return "shutdown"
+        return because
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Say how far it is; the last word of a tick wins."""
@@ -103,8 +109,8 @@ class Run:
 
     def log(self, text: str, /) -> None:
         """Keep a line with the job."""
-        line = LogLine(at=self._desk.clock.now(), run=self.fence, text=_line(text))
-        self._note(lambda: self._lines.append(line))
+        line = _line(text)
+        self._note(lambda: self._lines.append(LogLine(at=self._desk.clock.now(), run=self.fence, text=line)))
 
     async def save(self, state: Any) -> None:
         """Keep a durable cursor: returns once it is committed."""
@@ -118,14 +124,18 @@ class Run:
     def enqueue(self, job: Job[R], /, *, now: bool = False, **options: Unpack[Options]) -> JobHandle[R]:
         """Enqueue another job with this attempt's success, or at once. It belongs to the same owner unless told otherwise."""
         options.setdefault("owner", self.job.owner)
-        order = self._desk.intake.order(job, options)
-        if now:
-            send, receive = trio.open_memory_channel[Any](1)
-            receive.close()  # nobody waits for the answer
-            self._on_loop(lambda: tell(self._desk.inbox, Enqueue(orders=[order], reply=send, exempt=True)))
-        else:
-            self.children.append(order)
-        return self._desk.handle(order.insert.spec.id, True)
+
+        def accept() -> str:
+            order = self._desk.intake.order(job, options)
+            if now:
+                send, receive = trio.open_memory_channel[Any](1)
+                receive.close()  # nobody waits for the answer
+                tell(self._desk.inbox, Enqueue(orders=[order], reply=send, exempt=True))
+            else:
+                self.children.append(order)
+            return order.insert.spec.id
+
+        return self._desk.handle(self._on_loop(accept), True)
 
     def resource(self, kind: type[T]) -> T:
         """The resource of this type; `LookupError` when the system was given none."""
@@ -137,14 +147,24 @@ class Run:
 
     # The worker's side
 
-    def in_thread(self) -> None:
+    def in_thread(self, token: trio.lowlevel.TrioToken) -> None:
         """Called first thing in the body's thread."""
+        self._token = token
         self._thread = threading.get_ident()
 
     @property
     def in_thread_now(self) -> bool:
         """Whether the body got its thread."""
         return self._thread is not None
+
+    def _because(self) -> Reason | None:
+        if self.reason is None and self.scope is not None and self.scope.cancel_called:
+            return "timeout"
+        return self.reason
+
+    @property
+    def _in_its_thread(self) -> bool:
+        return self._thread is not None and threading.get_ident() == self._thread
 
     def take(self) -> Note | None:
         """What the body said since this was last asked; None when it said nothing."""
@@ -164,13 +184,13 @@ class Run:
 
         self._on_loop(noted)
 
-    def _on_loop(self, call: Callable[[], None]) -> None:
+    def _on_loop(self, call: Callable[[], T]) -> T:
         """Call on trio's thread. From the body's thread this is also where it notices that it is to stop: it raises `trio.Cancelled`."""
-        if self._thread is not None and threading.get_ident() == self._thread:
-            trio.from_thread.run_sync(call)
+        if self._in_its_thread:
+            done = trio.from_thread.run_sync(call)
             trio.from_thread.check_cancelled()
-        else:
-            call()
+            return done
+        return call()
 
 
 def _line(text: object) -> str:

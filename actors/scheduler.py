@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, assert_never
 import attrs
 import trio
 
+from actors.body import keep, was_cancelled
 from actors.clock import Clock
 from actors.core.errors import (
     ActorsError,
@@ -131,6 +132,8 @@ class Scheduler:
         self._inbox = inbox
         self._locals: dict[str, Local] = {}
         self._read: dict[str, Stored] = {}  # what was decoded, by name
+        self._queueing: set[str] = set()  # schedules of which a slot waits for the run before it
+        self._unreadable: dict[str, str] = {}  # definitions that this program can't decode, by name
         self._nursery: trio.Nursery
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -189,8 +192,11 @@ class Scheduler:
         now = self._clock.now()
         if (quiet := self._is_quiet(stored, now)) is not None:
             return quiet
-        found = due(record.name, timing, cursor=record.cursor, now=now, fired=record.fired)
+        # a slot that waited for the run before it was on time, and is not a missed one now
+        asked = attrs.evolve(timing, catch_up="all") if record.name in self._queueing else timing
+        found = due(record.name, asked, cursor=record.cursor, now=now, fired=record.fired)
         if found.cursor == record.cursor:
+            self._queueing.discard(record.name)
             return self._until(stored, record.name, found.next)
         slots = [SlotRecord(slot=slot, reason=reason) for slot, reason in found.missed]
         cursor, orders = found.cursor, list[Order]()
@@ -209,6 +215,7 @@ class Scheduler:
                     slots.append(SlotRecord(slot=slot, reason="skipped: the run before it had not ended"))
                     continue
                 case "wait":
+                    self._queueing.add(record.name)
                     cursor = self._before(timing, slot, record.cursor, slots)
                     break
                 case never:
@@ -230,9 +237,10 @@ class Scheduler:
         name = stored.record.name
         try:
             order = self._intake.order(stored.job(self._registry), stored.options, schedule=name, slot=slot)
-        except CallerError as error:
-            slots.append(SlotRecord(slot=slot, reason=f"not fired: {error}"))
-            log.error("schedule %s can't make its job: %s", name, error)
+        except Exception as error:  # also what the type's `authorize` or unique key raises
+            reason = str(error) if isinstance(error, CallerError) else repr(error)
+            slots.append(SlotRecord(slot=slot, reason=f"not fired: {reason}"[:500]))
+            log.error("schedule %s can't make its job: %s", name, reason)
             return None
         slots.append(SlotRecord(slot=slot, job=order.insert.spec.id))
         return order
@@ -306,11 +314,13 @@ class Scheduler:
         try:
             with scope:
                 await local.call()
-        except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
-            if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[0] is not None:
-                raise  # the shutdown's
+        except BaseException as error:  # whatever it raises is its failure, also a Cancelled that was made by hand
+            if was_cancelled(error) and trio.current_effective_deadline() == -math.inf:
+                return  # the shutdown's
+            now = self._clock.now()
+            kept = keep(error, attempt=local.fired, started_at=local.last_run, failed_at=now)
             local.errors += 1
-            local.last_error = f"{type(error).__qualname__}: {error}"[:500]
+            local.last_error = f"{kept.type}: {kept.message}"[:500]
             log.error("schedule %s failed: %s", local.name, local.last_error)
         finally:
             local.scopes.remove(scope)
@@ -327,8 +337,12 @@ class Scheduler:
             if known is not None and known.record.definition == record.definition:
                 known.record = record
                 found[record.name] = known
-            else:
-                found[record.name] = Stored.read(record)
+            elif self._unreadable.get(record.name) != record.definition:
+                try:
+                    found[record.name] = Stored.read(record)
+                except Exception as error:  # of a newer program, perhaps: left for others
+                    self._unreadable[record.name] = record.definition
+                    log.error("schedule %s can't be read by this program: %r", record.name, error)
         self._read = found
         return list(found.values())
 

@@ -491,7 +491,10 @@ class _House:
                         failed = error
                     self._begin_shutdown()
                     scheduling.cancel()
-                    front.cancel_scope.deadline = -math.inf if failed else trio.current_time() + self.system.grace
+                    cut_at = trio.current_time() + (0.0 if failed else self.system.grace)
+                    for crew in self.crews.values():
+                        crew.cut_at = cut_at
+                    front.cancel_scope.deadline = cut_at
             finally:
                 await self._finish(back, middle)
         if failed is not None:
@@ -514,6 +517,7 @@ class _House:
             self.links.hub.close()
             await back.all_ended()
         back.cancel()
+        self.links.end()
         books = self.queue.books
         self.system.report = ShutdownReport(
             finished=books.finished,

@@ -62,6 +62,7 @@ class Crew:
         self.stopped_early: dict[str, tuple[int, Reason]] = {}  # told to stop while still in a list: id -> (run, reason)
         self.registry = desk.registry
         self.workers: dict[int, Worker] = {}
+        self.cut_at = math.inf  # when the shutdown stops the bodies, by trio's clock
         self._hired = 0  # workers, less the stuck ones
         self._wake_watch, self._watch_wakes = trio.open_memory_channel[None](1)
         self._jobs: trio.MemoryReceiveChannel[list[JobRecord]]
@@ -82,10 +83,13 @@ class Crew:
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._watch)
                 watching.start_soon(self._pass_stops_on, stops)
-                async with trio.open_nursery() as self._nursery:
-                    self._hire_up_to(self.size)
-                    task_status.started()
-                    await self._no_more_jobs.wait()  # with no workers there is still a crew to resize
+                try:
+                    async with trio.open_nursery() as self._nursery:
+                        self._hire_up_to(self.size)
+                        task_status.started()
+                        await self._no_more_jobs.wait()  # with no workers there is still a crew to resize
+                finally:
+                    self._no_more_jobs.set()
                 watching.cancel_scope.cancel()
 
     async def _pass_stops_on(self, stops: trio.MemoryReceiveChannel[tuple[JobRecord, Reason] | None]) -> None:
@@ -98,6 +102,8 @@ class Crew:
 
     def resize(self, size: int) -> None:
         """Have so many workers from now on; those too many leave when they are idle."""
+        if self._no_more_jobs.is_set():
+            raise ShuttingDown("the system is stopping: it takes no more calls")
         self.size = size
         self._hire_up_to(size)
         for _ in range(max(0, self._hired - size)):
@@ -169,6 +175,10 @@ class Crew:
             return False
         self._hired -= 1
         return True
+
+    def is_late(self) -> bool:
+        """Whether a body that ends now ignored the end of the grace."""
+        return trio.current_time() - self.cut_at >= STUCK_AFTER
 
     def return_stuck(self) -> None:
         """A stuck body has ended at last: its worker stands among the others again (and may be one too many)."""
@@ -325,7 +335,7 @@ class Worker:
         self._run = None
         crew.running.pop(job.spec.id, None)
         self.processed += 1
-        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), run.stuck or run.abandoned))
+        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), run.stuck or run.abandoned or crew.is_late()))
         if run.stuck:
             crew.return_stuck()
 
@@ -409,7 +419,7 @@ class ThreadCall:
         return self.value
 
     def _call(self, token: trio.lowlevel.TrioToken) -> None:
-        self._run.in_thread()
+        self._run.in_thread(token)
         try:
             self.value = self._definition.call(self._run, self._payload)
         except BaseException as error:  # noqa: BLE001 - carried to the worker, who judges it

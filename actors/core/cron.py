@@ -69,8 +69,6 @@ class CronExpression:
     def matches(self, dt: datetime) -> bool:
         """Whether `dt` (aware) is a run, to the microsecond: some `next_run` answers this instant."""
         instant = _real(dt).astimezone(UTC)
-        if instant.microsecond:
-            return False
         try:
             return self.next_run((instant - _SECOND).astimezone(dt.tzinfo)).astimezone(UTC) == instant
         except OverflowError:  # nothing runs before the first day of the calendar or after the last

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, cast
 
 from actors.core.errors import BadOption, check_seconds
 from actors.core.job import RANK, Priority, RunIn
 from actors.core.retry import PolicyValue
+from actors.core.strict_json import is_text
 from actors.core.unique import Unique
 
 DEFAULT_QUEUE: Final = "default"
@@ -71,7 +72,7 @@ def check_timeout(given: Any) -> float | None:
 
 def check_tags(given: object) -> tuple[str, ...]:
     """The tags as a tuple, or `BadOption`."""
-    if isinstance(given, (list, tuple)) and len(given) <= MOST_TAGS and all(isinstance(tag, str) and 0 < len(tag) <= 100 for tag in given):
+    if isinstance(given, (list, tuple)) and len(given) <= MOST_TAGS and all(is_text(tag, 100) for tag in given):
         return tuple(dict.fromkeys(given))
     raise BadOption("tags", given, f"a list of at most {MOST_TAGS} words of 1 to 100 characters")
 
@@ -88,22 +89,29 @@ def check_run_in(given: object, is_async: bool, name: str) -> RunIn:
     raise BadOption("run_in", given, f"{expected} ({name})")
 
 
+def check_front(given: object) -> bool:
+    """Whether it goes to the front, or `BadOption`."""
+    if not isinstance(given, bool):
+        raise BadOption("front", given, "True or False")
+    return given
+
+
 def check_description(given: object) -> str | None:
     """The description, or `BadOption`."""
-    if given is None or (isinstance(given, str) and len(given) <= LONGEST_DESCRIPTION):
-        return given
+    if given is None or is_text(given, LONGEST_DESCRIPTION, 0):
+        return cast("str | None", given)
     raise BadOption("description", given, f"at most {LONGEST_DESCRIPTION} characters")
 
 
 def check_owner(given: object) -> str | None:
     """The owner's name, or `BadOption`."""
-    if given is None or (isinstance(given, str) and 0 < len(given) <= 200):
-        return given
+    if given is None or is_text(given, 200):
+        return cast("str | None", given)
     raise BadOption("owner", given, "1 to 200 characters, or None")
 
 
 def check_idempotency_key(given: object) -> str:
     """The idempotency key, or `BadOption`."""
-    if isinstance(given, str) and 0 < len(given) <= 255:
-        return given
+    if is_text(given, 255):
+        return cast("str", given)
     raise BadOption("idempotency_key", given, "1 to 255 characters")

@@ -55,6 +55,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}", re.ASCII)
 
+LONGEST_PROBLEM: Final = 300  # characters of one field's problem
+
 C = TypeVar("C", bound=type[Job[Any]])
 ExceptionClass = type[BaseException]
 Authorize = Callable[[str | None, Any], bool]
@@ -102,13 +104,24 @@ class JobDefinition:
             fields = {name: getattr(payload, name) for name, _ in flat}
             if all(type(fields[name]) in kinds for name, kinds in flat):
                 return self._dumps(fields)
+        converter = self.registry.converter(explain=False)
         try:
-            fields = self.registry.converter(explain=False).unstructure(payload)
+            fields = converter.unstructure(payload)
         except Exception as error:
-            raise BadPayload(self.name, [("", f"can't be turned into JSON: {error}")]) from error
+            raise BadPayload(self.name, self._not_encoded(converter, payload) or [("", _cut(error))]) from error
         text = self._dumps(fields)
         self.decode(text)  # what a run would refuse is refused now
         return text
+
+    def _not_encoded(self, converter: Converter, payload: Any) -> list[tuple[str, str]]:
+        """(field, problem) for every field that can't be turned into JSON."""
+        problems: list[tuple[str, str]] = []
+        for field in attrs.fields(self.payload_class):
+            try:
+                converter.unstructure(getattr(payload, field.name), unstructure_as=field.type)
+            except Exception as error:
+                problems.append((field.name, _cut(error)))
+        return problems
 
     def _dumps(self, fields: dict[str, Any]) -> str:
         try:
@@ -386,6 +399,11 @@ def _ignoring_the_type(structure: Callable[[Any], Any]) -> Callable[[Any, Any], 
     return lambda given, _: structure(given)
 
 
+def _cut(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if len(text) <= LONGEST_PROBLEM else text[: LONGEST_PROBLEM - 1] + "…"
+
+
 def _where(definition: JobDefinition) -> str:
     body = definition.function or definition.payload_class
     return f"{body.__module__}.{body.__qualname__}"
@@ -422,7 +440,7 @@ def _payload_of_function(body: Any, name: str) -> tuple[type[Any], bool]:
         fields[parameter.name] = attrs.field(
             default=default, type=hints.get(parameter.name, Any), kw_only=kw_only, alias=parameter.name
         )
-    made = attrs.make_class(name.replace("-", "_"), fields, frozen=True, slots=True)
+    made = attrs.make_class(re.sub(r"\W", "_", name), fields, frozen=True, slots=True)
     made.__module__ = body.__module__
     return made, takes_ctx
 

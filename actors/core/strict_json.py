@@ -65,6 +65,17 @@ def _check_text(text: str, path: str) -> None:
         raise NotJSON(f"{path or 'value'}: a lone surrogate in a string") from None
 
 
+def is_text(given: object, longest: int, shortest: int = 1) -> bool:
+    """Whether `given` is a string of that many characters that every store can keep: no NUL, no lone surrogate."""
+    if not isinstance(given, str) or not shortest <= len(given) <= longest:
+        return False
+    try:
+        _check_text(given, "")
+    except NotJSON:
+        return False
+    return True
+
+
 def dumps(given: Any) -> str:
     """`given` as compact JSON text; `NotJSON` unless `check_json` accepts it."""
     check_json(given)

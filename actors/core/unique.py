@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import attrs
 
 from actors.core.errors import BadOption, check_seconds
 from actors.core.job import STATES, UNFINISHED, State
+from actors.core.strict_json import is_text
 
 OnConflict = Literal["skip", "replace", "raise"]
 LONGEST_KEY: Final = 200
@@ -57,6 +58,6 @@ class Unique:
 
 
 def _check_key(key: object) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY:
+    if not is_text(key, LONGEST_KEY):
         raise BadOption("unique key", key, f"1 to {LONGEST_KEY} characters")
-    return key
+    return cast("str", key)

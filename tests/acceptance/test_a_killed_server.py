@@ -11,8 +11,11 @@ import sys
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 APP = """
 import os
@@ -84,13 +87,20 @@ class Server:
             time.sleep(0.02)  # another process's work: there is nothing to wait on
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.stop(signal.SIGKILL)
+
+
 def post_many(server: Server, numbers: range, seconds: float) -> list[str]:
     items = [{"type": "work", "number": number, "seconds": seconds} for number in numbers]
     return [one["jobId"] for one in server.call("POST", "/jobs/batch", items)["jobs"]]
 
 
-def test_a_killed_server_loses_nothing_and_keeps_what_was_done(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+def test_a_killed_server_loses_nothing_and_keeps_what_was_done(server: Server) -> None:
     server.start("--workers", "4")
     ids = post_many(server, range(60), 0.05)
     server.wait_for(lambda: len(server.lines("ended")) >= 20, "the first twenty jobs")
@@ -113,8 +123,7 @@ def test_a_killed_server_loses_nothing_and_keeps_what_was_done(tmp_path: Path) -
     assert server.stop(signal.SIGTERM) == 0
 
 
-def test_sigterm_lets_short_jobs_finish_and_gives_long_ones_back(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+def test_sigterm_lets_short_jobs_finish_and_gives_long_ones_back(server: Server) -> None:
     server.start("--workers", "4", "--grace", "1")
     short = post_many(server, range(2), 0.3)
     long = post_many(server, range(2, 4), 60.0)
@@ -123,7 +132,7 @@ def test_sigterm_lets_short_jobs_finish_and_gives_long_ones_back(tmp_path: Path)
     began = time.monotonic()
     assert server.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 1 + 1 + 1.5  # grace + 1 s, and what the interpreter takes to end
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert "Traceback" not in (server.folder / "log").read_text()
 
     server.start("--workers", "0")
     states = [[server.call("GET", f"/jobs/{id}")["state"] for id in group] for group in (short, long, waiting)]
