@@ -1,0 +1,7 @@
+"""`python -m actors.cli`: the same as `actors`."""
+
+import sys
+
+from actors.cli.main import main
+
+sys.exit(main())
