@@ -1,0 +1,94 @@
+"""Enqueue: one caller, several callers and bulk, each answered only when it is durable, beside single-row commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from actors import Store, System, open_system
+from benchmarks.figure import Figure, Taken, ratios
+from benchmarks.limits import commit_measure
+from benchmarks.rounds import Measure
+from benchmarks.settings import Settings
+from benchmarks.stores import STORES, StoreName, new_store
+from benchmarks.work import Countdown, registered
+
+CALLERS: Final = (1, 10, 100)
+
+
+async def enqueue(store: Store, jobs: int, callers: int) -> float:
+    """Jobs/s of `callers` tasks that await each of their jobs, on a system that only enqueues."""
+    registry, job = registered("no-op", Countdown(0))
+
+    async def call(system: System, share: int) -> None:
+        for _ in range(share):
+            await system.enqueue(job())
+
+    async with open_system(registry, store=store, queues={}) as system:
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(callers):
+                nursery.start_soon(call, system, jobs // callers)
+        return jobs // callers * callers / (time.perf_counter() - began)
+
+
+async def enqueue_many(store: Store, jobs: int) -> float:
+    """Jobs/s of one `enqueue_many`."""
+    registry, job = registered("no-op", Countdown(0))
+    async with open_system(registry, store=store, queues={}) as system:
+        calls = [job() for _ in range(jobs)]
+        began = time.perf_counter()
+        await system.enqueue_many(calls)
+        return jobs / (time.perf_counter() - began)
+
+
+@attrs.frozen
+class Enqueue:
+    """The part."""
+
+    settings: Settings
+
+    def measures(self) -> Sequence[Measure]:
+        """Commits, then every number of callers on both stores."""
+        found = [commit_measure(self.settings)]
+        for store in STORES:
+            found += [self._measure(store, callers) for callers in CALLERS]
+            found.append(self._measure(store, None))
+        return found
+
+    def _jobs(self, callers: int | None) -> int:
+        match callers:
+            case None:
+                return self.settings.bulk
+            case 1:
+                return self.settings.single
+            case _:
+                return self.settings.many
+
+    def _measure(self, store: StoreName, callers: int | None) -> Measure:
+        def take() -> dict[str, float]:
+            with new_store(store, self.settings.scratch) as fresh:
+                jobs = self._jobs(callers)
+                if callers is None:
+                    return {f"{store}/many": trio.run(enqueue_many, fresh, jobs)}
+                return {f"{store}/{callers}": trio.run(enqueue, fresh, jobs, callers)}
+
+        name = "enqueue_many" if callers is None else f"enqueue by {callers}"
+        return Measure(f"{name} on {store}", take)
+
+    def figures(self, taken: Taken) -> Sequence[Figure]:
+        """One caller's share of the bare commits, then jobs/s each."""
+        single = self.settings.single
+        lone = ratios(taken, "sqlite/1", "commits")
+        found = [Figure("enqueue by 1 / single-row commits", "ratio", lone, store="sqlite", jobs=single)]
+        for store in reversed(STORES):
+            for callers in (*CALLERS, None):
+                name = "enqueue_many" if callers is None else f"enqueue by {callers}"
+                runs = taken[f"{store}/{callers or 'many'}"]
+                found.append(Figure(name, "jobs/s", runs, store=store, jobs=self._jobs(callers)))
+        found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=single))
+        return found

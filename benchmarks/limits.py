@@ -1,0 +1,75 @@
+"""The bare limits: what trio and SQLite give on this machine before anything of this project is added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from benchmarks.bare_queue import push, share
+from benchmarks.bare_tick import single_commits, tick_loop
+from benchmarks.figure import Figure, Taken
+from benchmarks.rounds import Measure
+from benchmarks.settings import Settings
+from benchmarks.work import BODIES, KINDS, Kind
+
+
+def push_measure(settings: Settings, kind: Kind, workers: int) -> Measure:
+    """The bare queue actor that pushes, under its own key."""
+    return Measure(
+        f"bare queue, {kind}, {workers} workers",
+        lambda: trio.run(push, settings.jobs, workers, BODIES[kind]).under(f"push/{kind}/{workers}"),
+    )
+
+
+def tick_measure(settings: Settings, kind: Kind) -> Measure:
+    """The bare tick loop, under its own key."""
+    loop = partial(tick_loop, settings.scratch, settings.jobs, settings.workers, BODIES[kind])
+    return Measure(f"bare tick loop, {kind}", lambda: trio.run(loop).under(f"tick/{kind}"))
+
+
+def commit_measure(settings: Settings) -> Measure:
+    """Single-row commits, under the key `commits`."""
+    return Measure("single-row commits", lambda: {"commits": single_commits(settings.scratch, settings.single)})
+
+
+@attrs.frozen
+class Limits:
+    """The part."""
+
+    settings: Settings
+
+    def measures(self) -> Sequence[Measure]:
+        """Both bare queues with few and many workers, the tick loop, the lone commit."""
+        settings = self.settings
+        found = [commit_measure(settings)]
+        for kind in KINDS:
+            found.append(tick_measure(settings, kind))
+            for workers in settings.crowd:
+                found.append(push_measure(settings, kind, workers))
+                found.append(self._share(kind, workers))
+        return found
+
+    def _share(self, kind: Kind, workers: int) -> Measure:
+        return Measure(
+            f"bare shared channel, {kind}, {workers} workers",
+            lambda: trio.run(share, self.settings.jobs, workers, BODIES[kind]).under(f"share/{kind}/{workers}"),
+        )
+
+    def figures(self, taken: Taken) -> Sequence[Figure]:
+        """Jobs/s each."""
+        settings = self.settings
+        found: list[Figure] = []
+        for kind in KINDS:
+            for way, name in (("push", "push to an idle worker"), ("share", "shared channel")):
+                for workers in settings.crowd:
+                    runs = taken[f"{way}/{kind}/{workers}"]
+                    found.append(Figure(f"bare {name}, {kind}", "jobs/s", runs, jobs=settings.jobs, workers=workers))
+        for kind in KINDS:
+            runs = taken[f"tick/{kind}"]
+            name = f"bare tick loop, {kind}"
+            found.append(Figure(name, "jobs/s", runs, store="sqlite", jobs=settings.jobs, workers=settings.workers))
+        found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=settings.single))
+        return found
