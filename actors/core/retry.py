@@ -57,11 +57,13 @@ class Exponential:
 
     def delay(self, attempt: int, draw: float) -> float:
         """Seconds to wait after failure number `attempt` (from 1); `draw` is uniform in [0, 1)."""
-        if self.base >= self.cap:
+        if self.base == 0:
+            longest = 0.0
+        elif self.base >= self.cap:
             longest = self.cap
         else:
-            try:
-                longest = min(self.cap, self.base * self.factor ** (attempt - 1))
+            try:  # a power of floats overflows at once, where one of integers would fill the memory
+                longest = min(self.cap, self.base * float(self.factor) ** (attempt - 1))
             except OverflowError:
                 longest = self.cap
         match self.jitter:
@@ -154,8 +156,8 @@ def backoff(policy: Policy, attempt: int, error: BaseException, draw: float) -> 
         seconds = policy(attempt, error)
         if seconds is None:
             return None
-        seconds = float(seconds)
-    except Exception:
+        seconds = float(seconds) if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
+    except (Exception, SystemExit, GeneratorExit):
         seconds = math.nan
     if not seconds >= 0:
         return DEFAULT_POLICY.delay(attempt, draw)

@@ -7,13 +7,15 @@ A store keeps jobs, their results, errors, notes, unique and idempotency keys, s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import attrs
 
 from actors.core.job import AttemptError, JobRecord, JobSpec, LogLine, Progress, Reason, Standing, State
 from actors.core.lifecycle import Step
 from actors.core.value import value
+
+MOST_LINES: Final = 1_000  # log lines kept with a job
 
 # What goes in
 
@@ -81,7 +83,10 @@ class Stop:
 
 @value(kw_only=True)
 class Note:
-    """What a body said of itself while running. Applies only while the job is running its `run`-th run; bumps no version."""
+    """What a body said of itself while running. Applies only while the job is running its `run`-th run; bumps no version.
+
+    Log lines are appended; the last `MOST_LINES` of a job are kept.
+    """
 
     id: str
     run: int

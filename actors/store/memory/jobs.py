@@ -19,7 +19,7 @@ from actors.store.memory.delta import PROMOTE, Delta
 from actors.store.memory.history import ByAge, ByEnd
 from actors.store.memory.keys import Keys, same_id
 from actors.store.memory.lanes import SLACK, Ready
-from actors.store.port import Claim, Insert, Note, Outcome, Refusal, Stop, Write
+from actors.store.port import MOST_LINES, Claim, Insert, Note, Outcome, Refusal, Stop, Write
 
 LATER: Final = PROMOTION.source
 READY: Final = PROMOTION.target
@@ -65,7 +65,7 @@ class Jobs:
             old.result_json,
             old.errors,
             old.progress if note.progress is None else note.progress,
-            (*old.log, *note.log) if note.log else old.log,
+            (*old.log, *note.log)[-MOST_LINES:] if note.log else old.log,
             old.saved_json if note.saved is None else note.saved,
             old.stop,
         )

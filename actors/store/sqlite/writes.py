@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from actors.core.job import JobRecord, Progress, State
-from actors.store.port import Batch, Note, Stop, Write
+from actors.store.port import MOST_LINES, Batch, Note, Stop, Write
 from actors.store.sqlite import schedules
 from actors.store.sqlite.rows import chunks, marks, members, one_json, to_json
 from actors.store.sqlite.schema import RUNNING
@@ -40,6 +40,9 @@ _NOTES: Final = f"""INSERT INTO note SELECT seq, json_extract(value, '$[2]'), js
 _LINES: Final = f"""INSERT INTO log_line (seq, at, run, text)
     SELECT seq, json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]') {_RUNNING_OF}
     AND standing.runs = json_extract(value, '$[1]')"""
+_TOO_MANY: Final = f"""DELETE FROM log_line WHERE n IN (
+    SELECT old.n FROM (SELECT DISTINCT seq {_RUNNING_OF}) AS said CROSS JOIN log_line AS old ON old.seq = said.seq
+    AND old.n <= (SELECT n FROM log_line WHERE seq = said.seq ORDER BY n DESC LIMIT 1 OFFSET {MOST_LINES}))"""
 _STOPS: Final = f"""UPDATE standing SET stop = w.reason
     FROM (SELECT seq, json_extract(value, '$[1]') AS reason {_RUNNING_OF}) AS w
     WHERE standing.seq = w.seq AND standing.stop IS NULL"""
@@ -196,6 +199,7 @@ def keep_notes(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:
         connection.execute(_NOTES, (to_json(said),))
     if lines:
         connection.execute(_LINES, (to_json(lines),))
+        connection.execute(_TOO_MANY, (to_json([(note.id,) for note in notes if note.log]),))
 
 
 def _progress(said: Progress) -> str:
