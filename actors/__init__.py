@@ -35,8 +35,12 @@ from actors.core.registry import JobType, Registry
 from actors.core.retry import Exponential, Fixed, Linear, Steps
 from actors.core.schedule import At, CronExpression, Every
 from actors.core.unique import Unique
+from actors.handles import QueueInfo
+from actors.stats import Stats
 from actors.store import Store
 from actors.system import Queue, ShutdownReport, System, open_system, run
+from actors.timetable import ScheduleInfo
+from actors.worker import WorkerInfo
 
 __all__ = [
     "ActorsError",
@@ -69,13 +73,16 @@ __all__ = [
     "Options",
     "Queue",
     "QueueFull",
+    "QueueInfo",
     "Refused",
     "RegistrationError",
     "Registry",
     "Retry",
+    "ScheduleInfo",
     "ShutdownReport",
     "ShuttingDown",
     "Snooze",
+    "Stats",
     "Steps",
     "Store",
     "StoreBusy",
@@ -86,6 +93,7 @@ __all__ = [
     "TrioClock",
     "Unique",
     "UnknownType",
+    "WorkerInfo",
     "WrongState",
     "open_system",
     "run",

@@ -14,7 +14,7 @@ import trio
 from actors.core.errors import ActorsError, StoreError, WrongState
 from actors.core.job import JobRecord, State
 from actors.core.value import value
-from actors.mailbox import Reply, answer, ask, refuse, refusing_the_rest
+from actors.mailbox import Reply, answer, ask, decline, refuse, refusing_the_rest
 from actors.queue import Act
 from actors.queue import Message as QueueMessage
 from actors.store.port import Page, Query, Store
@@ -88,7 +88,7 @@ class DeadLetters:
                 try:
                     await self._serve(message)
                 except ActorsError as error:
-                    answer(message.reply, error)
+                    decline(message.reply, error)
                 except trio.Cancelled:
                     refuse(message)
                     raise

@@ -60,11 +60,16 @@ def answer(reply: Reply[T], given: T | ActorsError) -> None:
             pass
 
 
+def decline(reply: trio.MemorySendChannel[Any], error: ActorsError) -> None:
+    """Answer with an error, whatever was asked."""
+    answer(reply, error)
+
+
 def refuse(message: Any) -> None:
     """Tell whoever sent `message`, which was not served, that the actor has ended."""
     reply = message if isinstance(message, trio.MemorySendChannel) else getattr(message, "reply", None)
     if reply is not None:
-        answer(reply, ShuttingDown("the system has stopped: the call was not answered and may not have happened"))
+        decline(reply, ShuttingDown("the system has stopped: the call was not answered and may not have happened"))
 
 
 @contextmanager

@@ -142,12 +142,19 @@ class Lost:
 
 
 @value
+class Fired:
+    """Whether the cursor was moved; it was not when another process was faster."""
+
+    won: bool
+
+
+@value
 class Fire:
-    """Move a schedule's cursor and insert its slots' jobs, together or not at all; answered with the accepted jobs, None when the move lost."""
+    """Move a schedule's cursor and insert its slots' jobs, together or not at all."""
 
     move: ScheduleMove
     orders: Sequence[Order]
-    reply: Reply[list[Accepted | ActorsError] | None]
+    reply: Reply[Fired]
 
 
 @value(kw_only=True)
@@ -239,7 +246,7 @@ class Turn:
     acted: list[tuple[int, Asking[JobRecord], int, Act]] = attrs.Factory(list)  # (index into batch.writes, ...)
     deleted: list[tuple[int, Asking[JobRecord], int, Act]] = attrs.Factory(list)  # (index into batch.deletes, ...)
     stopped: list[tuple[int, Asking[JobRecord], int, Act, JobRecord]] = attrs.Factory(list)  # (index into batch.stops, ...)
-    fired: list[tuple[Fire, int, int]] = attrs.Factory(list)  # (message, index of the move, index of the first insert)
+    fired: list[tuple[Fire, int]] = attrs.Factory(list)  # (message, index into batch.schedule_moves)
     ended: list[int] = attrs.Factory(list)  # indexes into batch.writes of the reports
     after: list[Reply[None]] = attrs.Factory(list)  # to be answered once committed
     noted: list[JobRecord] = attrs.Factory(list)  # whose notes batch.notes are
@@ -495,9 +502,6 @@ class Queue:
         for _, pending in turn.asked:
             pending.asking.decide(pending.index, error)
         turn.asked.clear()
-        turn.fired = [
-            (fire, move, first - sum(index < first for index in refused)) for fire, move, first in turn.fired
-        ]
         turn.batch.inserts = [insert for index, insert in enumerate(turn.batch.inserts) if index not in refused]
 
     # Folding: new jobs
@@ -705,7 +709,7 @@ class Queue:
 
     def _fire(self, turn: Turn, message: Fire) -> None:
         group = turn.new_group()
-        turn.fired.append((message, len(turn.batch.schedule_moves), len(turn.batch.inserts)))
+        turn.fired.append((message, len(turn.batch.schedule_moves)))
         turn.batch.schedule_moves.append(attrs.evolve(message.move, group=group))
         for order in message.orders:
             self._add_insert(turn, attrs.evolve(order.insert, group=group))
@@ -778,8 +782,8 @@ class Queue:
                 self._acting.append((act, asking, index))
             else:
                 asking.decide(index, attrs.evolve(job, stop="user"))
-        for fire, move, first in turn.fired:
-            self._answer_fire(fire, batch, outcome, move, first)
+        for fire, move in turn.fired:
+            answer(fire.reply, Fired(move not in outcome.lost_moves))
         for reply in turn.after:
             answer(reply, None)
         if self._full and (outcome.claimed or batch.writes or batch.deletes):
@@ -811,17 +815,6 @@ class Queue:
             self._told.add(id)
             lane.tell((job, reason))
 
-    def _answer_fire(self, fire: Fire, batch: Batch, outcome: Outcome, move: int, first: int) -> None:
-        if move in outcome.lost_moves:
-            answer(fire.reply, None)
-            return
-        answers: list[Accepted | ActorsError] = []
-        for index in range(first, first + len(fire.orders)):
-            refusal = outcome.refused.get(index)
-            id = batch.inserts[index].spec.id
-            answers.append(Accepted(id, True) if refusal is None else Accepted(str(refusal.id), False))
-        answer(fire.reply, answers)
-
     def _refuse_the_rest(self) -> None:
         """What is not answered at the end is refused, not dropped: nobody waits for ever."""
         for lane in self._lanes.values():
@@ -833,8 +826,9 @@ class Queue:
         if self._current is not None:
             turn = self._current
             undecided += [pending for _, pending in turn.asked]
-            acting += [(asking, index) for _, asking, index, *_ in (*turn.acted, *turn.deleted, *turn.stopped)]
-            unanswered += [*turn.after, *(fire.reply for fire, _, _ in turn.fired)]
+            acting += [(asking, index) for _, asking, index, _ in (*turn.acted, *turn.deleted)]
+            acting += [(asking, index) for _, asking, index, _, _ in turn.stopped]
+            unanswered += [*turn.after, *(fire.reply for fire, _ in turn.fired)]
         late = ShuttingDown("the system has stopped: the call was not answered and may not have happened")
         for pending in undecided:
             pending.asking.decide(pending.index, late)

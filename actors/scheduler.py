@@ -33,8 +33,8 @@ from actors.core.value import value
 from actors.hub import Message as HubMessage
 from actors.hub import Tell
 from actors.intake import Intake, Order
-from actors.mailbox import Reply, answer, ask, command, refuse, refusing_the_rest, tell
-from actors.queue import Accepted, Act, Fire, Keep
+from actors.mailbox import Reply, answer, ask, command, decline, refuse, refusing_the_rest, tell
+from actors.queue import Act, Fire, Fired, Keep
 from actors.queue import Message as QueueMessage
 from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
 from actors.timetable import Coming, Local, ScheduleInfo, Stored, definition
@@ -253,10 +253,10 @@ class Scheduler:
         fired_at = now if orders else None
         move = ScheduleMove(name=record.name, expect=record.cursor, cursor=cursor, slots=tuple(slots), fired_at=fired_at)
 
-        def request(reply: Reply[list[Accepted | ActorsError] | None]) -> QueueMessage:
+        def request(reply: Reply[Fired]) -> QueueMessage:
             return Fire(move, orders, reply)
 
-        won = await ask(self._queue, request) is not None
+        won = (await ask(self._queue, request)).won
         if won:
             for slot in slots:
                 name = "schedule:fired" if slot.job is not None else "schedule:skipped"
@@ -378,7 +378,7 @@ class Scheduler:
         except (ActorsError, ValueError, TypeError) as error:
             if isinstance(message, Wake):
                 raise
-            answer(message.reply, error if isinstance(error, ActorsError) else _as_caller_error(error))
+            decline(message.reply, error if isinstance(error, ActorsError) else _as_caller_error(error))
 
     async def _declare_job(self, message: DeclareJob) -> None:
         if message.name in self._locals:

@@ -34,14 +34,15 @@ class Stats(Tally):
 
 def stats(counts: Counts) -> Stats:
     """The statistics of a store."""
-    ranks = {rank: word for rank, word in enumerate(PRIORITIES)}
+    ranks: dict[int, Priority] = dict(enumerate(PRIORITIES))
     queues = {queue: _tally(counts, queue=queue) for queue in sorted({key[0] for key in (*counts.now, *counts.ended)})}
+    priorities: dict[Priority, Tally] = {word: _tally(counts, rank=rank) for rank, word in ranks.items()}
     return Stats(
         **attrs.asdict(_tally(counts)),
         enqueued=counts.accepted,
         deleted=counts.deleted,
         queues=queues,
-        priorities={word: _tally(counts, rank=rank) for rank, word in ranks.items()},
+        priorities=priorities,
     )
 
 

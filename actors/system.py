@@ -375,7 +375,7 @@ async def open_system(
     """
     for option, given, least in (("lease", lease, SHORTEST_LEASE), ("grace", grace, 0.0)):
         check_seconds(option, given)
-        if given is None or given < least:  # type: ignore[redundant-expr]  # a caller without a checker
+        if given is None or given < least:  # a caller without a checker
             raise BadOption(option, given, f"at least {least:g} seconds")
     lanes = _queues(queues)
     _check_count("threads", threads, 1, MOST_WORKERS)

@@ -236,7 +236,7 @@ def _gather(made: BaseConverter, pairs: Iterable[tuple[Any, Any, Any]]) -> list[
             error.__notes__ = [*getattr(error, "__notes__", []), IterableValidationNote("in a member", place, kind)]
             wrong.append(error)
     if wrong:
-        raise IterableValidationError("wrong members", wrong, list)
+        raise IterableValidationError("wrong members", wrong, list)  # pyright: ignore[reportCallIssue]  # cattrs adds one
     return done
 
 
@@ -285,7 +285,9 @@ def _union(given: Any, made: BaseConverter) -> Callable[[Any, Any], Any]:
 
 
 def _exactly(kind: type, expected: str) -> Callable[[Any, Any], Any]:
-    def hook(value: Any, _: Any) -> Any:
+    def hook(value: Any, given: Any) -> Any:
+        if _is_enum(given):  # an IntEnum comes here, because it is an int
+            return _enum(value, given)
         if type(value) is not kind:
             raise TypeError(f"expected {expected}, not {_shown(value)}")
         return value

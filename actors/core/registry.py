@@ -5,10 +5,12 @@ A `Registry` is an explicit object, never a module global.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -38,6 +40,7 @@ from actors.core.job import Priority, RunIn
 from actors.core.options import (
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_QUEUE,
+    check_description,
     check_max_attempts,
     check_priority,
     check_queue,
@@ -56,6 +59,8 @@ R = TypeVar("R")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}", re.ASCII)
 
 LONGEST_PROBLEM: Final = 300  # characters of one field's problem
+LONGEST_PATH: Final = 100  # characters of where it is
+MOST_PROBLEMS: Final = 100  # named in one error
 
 C = TypeVar("C", bound=type[Job[Any]])
 ExceptionClass = type[BaseException]
@@ -93,9 +98,13 @@ class JobDefinition:
     function: Callable[..., Any] | None  # None: the payload class has `execute`
     takes_ctx: bool
     is_async: bool
-    middleware: tuple[Middleware, ...]
     flat: tuple[tuple[str, frozenset[type]], ...] | None  # field -> exact types, when all fields are scalars
     registry: Registry = attrs.field(repr=False)
+
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """What wraps every run: that of the registry where it was registered, the outermost first."""
+        return self.registry.wraps
 
     def encode(self, payload: Any) -> str:
         """The payload object as one JSON object; `BadPayload` naming every wrong field."""
@@ -128,7 +137,7 @@ class JobDefinition:
             return strict_json.dumps(fields)
         except strict_json.NotJSON as error:
             field, _, problem = str(error).partition(": ")
-            raise BadPayload(self.name, [(field, problem)]) from None
+            raise BadPayload(self.name, _bounded([(field, problem)])) from None
 
     def from_fields(self, fields: Any) -> Any:
         """The payload object made of JSON values; `BadPayload` naming every wrong field at once."""
@@ -139,7 +148,7 @@ class JobDefinition:
         try:
             return self.registry.converter(explain=True).structure(fields, self.payload_class)
         except Exception as error:
-            raise BadPayload(self.name, codec.problems(error)) from None
+            raise BadPayload(self.name, _bounded(codec.problems(error))) from None
 
     def decode(self, text: str) -> Any:
         """The inverse of `encode`."""
@@ -214,7 +223,7 @@ class Registry:
     def __init__(self) -> None:
         self._definitions: dict[str, JobDefinition] = {}
         self._classes: dict[type[Any], JobDefinition] = {}
-        self._middleware: list[Middleware] = []
+        self.wraps: tuple[Middleware, ...] = ()  # see `middleware`
         self._hooks: dict[Any, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
         self._converters: dict[bool, Converter] = {}
 
@@ -248,13 +257,22 @@ class Registry:
         check_timeout(timeout)
         if not isinstance(retry, (Exponential, Fixed, Linear, Steps)) and not callable(retry):
             raise BadOption("retry", retry, "a back-off policy or a function of (attempt, error)")
+        if unique is not None and not isinstance(unique, Unique):
+            raise BadOption("unique", unique, "actors.Unique(...)")
+        if authorize is not None and not callable(authorize):
+            raise BadOption("authorize", authorize, "a function of (owner, payload)")
+        check_description(description)
         for option, classes in (("retry_on", retry_on), ("give_up_on", give_up_on)):
+            if not isinstance(classes, (tuple, list)):
+                raise BadOption(option, classes, "a tuple of exception classes")
             for given in classes:
                 if not (inspect.isclass(given) and issubclass(given, BaseException)):
                     raise BadOption(option, given, "exception classes")
 
         def register(body: Any) -> Any:
-            is_class = inspect.isclass(body)
+            is_class: bool = inspect.isclass(body)
+            if not callable(body) or (type is None and not hasattr(body, "__name__")):
+                raise RegistrationError(f"expected a function or an attrs class, not {quote(body)}")
             name = body.__name__ if type is None else type
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
                 raise RegistrationError(f"job type {quote(name)}: expected 1 to 100 letters, digits or _.:/-")
@@ -262,7 +280,7 @@ class Registry:
                 raise RegistrationError(f"job type {name!r} is registered already, as {_where(self._definitions[name])}")
             function = None if is_class else body
             payload_class, takes_ctx = _payload_of_class(body, name) if is_class else _payload_of_function(body, name)
-            code = body.execute if is_class else body
+            code: Any = getattr(body, "execute", None) if is_class else body
             is_async = inspect.iscoroutinefunction(inspect.unwrap(code)) or inspect.iscoroutinefunction(
                 getattr(code, "__call__", None)
             )
@@ -292,7 +310,6 @@ class Registry:
                 function,
                 takes_ctx,
                 is_async,
-                tuple(self._middleware),
                 _flat(payload_class),
                 self,
             )
@@ -314,14 +331,7 @@ class Registry:
 
     def middleware(self, wrap: Middleware) -> Middleware:
         """Wrap every run of this registry's jobs, those registered before and after; the first one registered is the outermost. A decorator."""
-        self._middleware.append(wrap)
-        for name, definition in list(self._definitions.items()):
-            if definition.registry is self:
-                wrapped = attrs.evolve(definition, middleware=tuple(self._middleware))
-                self._definitions[name] = wrapped
-                for body, known in self._classes.items():
-                    if known is definition:
-                        self._classes[body] = wrapped
+        self.wraps = (*self.wraps, wrap)
         return wrap
 
     def hook(self, kind: Any, *, structure: Callable[[Any], Any], unstructure: Callable[[Any], Any]) -> None:
@@ -399,9 +409,18 @@ def _ignoring_the_type(structure: Callable[[Any], Any]) -> Callable[[Any, Any], 
     return lambda given, _: structure(given)
 
 
-def _cut(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if len(text) <= LONGEST_PROBLEM else text[: LONGEST_PROBLEM - 1] + "…"
+def _bounded(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What can be shown and sent: not too many, not too long, no lone surrogates of the caller's."""
+    shown = [(_cut(path, LONGEST_PATH), _cut(problem)) for path, problem in problems[:MOST_PROBLEMS]]
+    if len(problems) > MOST_PROBLEMS:
+        shown.append(("", f"and {len(problems) - MOST_PROBLEMS} more"))
+    return shown
+
+
+def _cut(given: object, longest: int = LONGEST_PROBLEM) -> str:
+    text = str(given) or type(given).__name__ if isinstance(given, Exception) else str(given)
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _where(definition: JobDefinition) -> str:
@@ -435,7 +454,11 @@ def _payload_of_function(body: Any, name: str) -> tuple[type[Any], bool]:
             continue
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise RegistrationError(f"job type {name!r}: parameter {parameter} has no name in a payload: expected named parameters only")
+        if parameter.name == "self" or parameter.name.startswith("__"):
+            raise RegistrationError(f"job type {name!r}: parameter {parameter.name!r} can't be a field: expected another name")
         default = attrs.NOTHING if parameter.default is parameter.empty else parameter.default
+        if isinstance(default, (list, dict, set)):  # Python shares it between calls; jobs must not
+            default = attrs.Factory(partial(copy.deepcopy, default))
         kw_only = parameter.kind is parameter.KEYWORD_ONLY
         fields[parameter.name] = attrs.field(
             default=default, type=hints.get(parameter.name, Any), kw_only=kw_only, alias=parameter.name

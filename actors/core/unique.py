@@ -54,7 +54,8 @@ class Unique:
         key = self.key(payload) if callable(self.key) else self.key
         if key is None:
             key = "#" + hashlib.blake2b(payload_json.encode(), digest_size=16).hexdigest()
-        return f"{type} {owner or ''} {_check_key(key)}"
+        whose = "-" if owner is None else f"{len(owner)}:{owner}"  # its length, so that no other split reads the same
+        return f"{type} {whose} {_check_key(key)}"
 
 
 def _check_key(key: object) -> str:

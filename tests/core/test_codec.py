@@ -192,7 +192,8 @@ def test_an_error_repeats_little_of_a_huge_input(fields: dict[str, Any]):
     with pytest.raises(BadPayload) as bad:
         DEFINITION.from_fields(fields)
     assert all(len(path) <= 300 and len(problem) <= 400 for path, problem in bad.value.problems)
-    assert len(bad.value.problems) <= 1_000
+    assert len(bad.value.problems) <= 101
+    str(bad.value).encode()  # an error can be printed and sent
 
 
 def test_what_is_no_object_is_no_payload():
@@ -277,7 +278,7 @@ def test_a_payload_class_that_checks_itself_speaks_for_itself():
 
         async def execute(self, ctx: object) -> None: ...
 
-    with pytest.raises(BadPayload, match="to: expected an address"):
+    with pytest.raises(BadPayload, match="expected an address"):
         checked.from_json("Mail", {"to": "nobody"})
 
 
@@ -291,7 +292,7 @@ def test_a_payload_class_that_checks_itself_speaks_for_itself():
         ('{"a": 1, "a": 2}', "duplicate key 'a'"), ('{"x": {"a": 1, "b": 2, "a": 1}}', "duplicate"), ('"\\ud800"', "surrogate"), ('{"\\udfff": 1}', "surrogate"),
         ('"\\u0000"', "NUL"), ("9223372036854775808", "64 bits"), ("-9223372036854775809", "64 bits"), ("9" * 5_000, "64 bits"), ("[" * 33 + "]" * 33, "32"),
         ("[" * 100_000, "32"), ('{"a":' * 33 + "1" + "}" * 33, "32"), ("", "not JSON"), ("{", "not JSON"), ("[1,]", "not JSON"), ("{'a': 1}", "not JSON"),
-        ("01", "not JSON"), ("nul", "not JSON"), ("1 2", "not JSON"), (b"\xff", "UTF-8"), (b'"\xed\xa0\x80"', "UTF-8"), ("\ufeff{}", "not JSON"),
+        ("01", "not JSON"), ("nul", "not JSON"), ("1 2", "not JSON"), (b"\xff", "UTF-8"), (b'"\xed\xa0\x80"', "surrogate"), ("\ufeff{}", "not JSON"),
     ],
     ids=lambda given: repr(given)[:20],
 )  # fmt: skip
