@@ -1,4 +1,4 @@
-"""A job system for trio programs: typed jobs, priorities, retries, schedules and dead letters, as actors in a nursery."""
+"""A job system for trio programs: typed jobs, retries, schedules and dead letters, as actors in a nursery."""
 
 from actors.clock import Clock, SystemClock, TrioClock
 from actors.core.context import Job, JobContext, JobHandle

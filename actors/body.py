@@ -68,7 +68,9 @@ def without_cancelled(error: BaseException) -> BaseException | None:
 
 
 def keep(error: BaseException, *, attempt: int, started_at: int | None, failed_at: int, depth: int = 0) -> AttemptError:
-    """What is kept of an error: texts cut at `LONGEST_TEXT`, a group's tree cut at `MOST_CHILDREN` and `DEEPEST`. Never raises."""
+    """What is kept of an error: texts cut at `LONGEST_TEXT`, a group's tree cut at `MOST_CHILDREN` and `DEEPEST`. Never
+    raises.
+    """
     children: tuple[AttemptError, ...] = ()
     if isinstance(error, BaseExceptionGroup) and depth < DEEPEST:
         children = tuple(

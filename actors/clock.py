@@ -1,4 +1,6 @@
-"""The clock port: wall-clock instants for the system, real or simulated. Only `system` picks one; everybody else is given `now`."""
+"""The clock port: wall-clock instants for the system, real or simulated. Only `system` picks one; everybody else is
+given `now`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class Clock(Protocol):
 
     @property
     def patience(self) -> float:
-        """Seconds an actor may sleep before it looks at this clock again: as long as a step of the clock may go unnoticed."""
+        """Seconds an actor may sleep before it looks at this clock again: as long as a step of the clock may go
+        unnoticed.
+        """
         ...
 
     def now(self) -> int:
@@ -36,10 +40,11 @@ class SystemClock:
 
 
 class TrioClock:
-    """Wall time that follows trio's clock, so a `trio.testing.MockClock` moves both. `step` sets it, as an administrator would.
+    """Wall time that follows trio's clock, so a `trio.testing.MockClock` moves both. `step` sets it, as an
+    administrator would.
 
-    Without steps nobody has to look at it in between: a simulated week costs what happens in it, not its seconds. A test that steps it
-    gives the `patience` after which the step is noticed.
+    Without steps nobody has to look at it in between: a simulated week costs what happens in it, not its seconds. A
+    test that steps it gives the `patience` after which the step is noticed.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), *, patience: float = math.inf) -> None:

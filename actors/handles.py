@@ -1,4 +1,6 @@
-"""What a system hands out to be held: jobs, queues, schedules, dead letters and event subscriptions. Thin: they send messages."""
+"""What a system hands out to be held: jobs, queues, schedules, dead letters and event subscriptions. Thin: they send
+messages.
+"""
 
 from __future__ import annotations
 
@@ -285,9 +287,7 @@ class ScheduleHandle:
 
     async def info(self) -> ScheduleInfo:
         """How it stands; `NotFound`."""
-        found: list[ScheduleInfo] = await ask(
-            self._links.scheduler, lambda reply: scheduler.Describe(self.name, reply)
-        )
+        found: list[ScheduleInfo] = await ask(self._links.scheduler, lambda reply: scheduler.Describe(self.name, reply))
         if not found:
             raise NotFound("schedule", self.name)
         return found[0]
@@ -346,4 +346,3 @@ def check_schedule_name(name: object) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= 100 or not name.isprintable() or "/" in name:
         raise BadOption("schedule name", name, "1 to 100 printable characters without /")
     return name
-

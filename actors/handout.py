@@ -1,7 +1,9 @@
-"""Handing claimed jobs to the workers of one queue: how many to claim, in what lists, and when to take unstarted ones back.
+"""Handing claimed jobs to the workers of one queue: how many to claim, in what lists, and when to take unstarted ones
+back.
 
-The job channel is shared by all workers of the queue, so no job waits bound to a busy worker. Its items are lists: trio wakes one parked
-receiver per item, and waking a hundred workers costs more than the jobs. A worker whose job suspends passes the rest of its list on.
+The job channel is shared by all workers of the queue, so no job waits bound to a busy worker. Its items are lists: trio
+wakes one parked receiver per item, and waking a hundred workers costs more than the jobs. A worker whose job suspends
+passes the rest of its list on.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class Lane:
     queue: str
     capacity: int
     jobs: trio.MemorySendChannel[list[JobRecord]]
-    unstarted: trio.MemoryReceiveChannel[list[JobRecord]]  # the other end of `jobs`, to take back what nobody has started
+    unstarted: trio.MemoryReceiveChannel[
+        list[JobRecord]
+    ]  # the other end of `jobs`, to take back what nobody has started
     stops: trio.MemorySendChannel[tuple[JobRecord, Reason] | None]  # None: no more jobs will come
     out: int = 0  # claimed and not yet reported, less the stuck ones
     dry: bool = False  # the last claim got less than it asked for, and nothing has come since
@@ -64,7 +68,9 @@ class Lane:
             self.waiting_since, self.moved = now, 0
 
     def take_back(self, now: int) -> list[JobRecord]:
-        """The jobs that nobody has started although they were claimed a while ago and little has moved since; none otherwise."""
+        """The jobs that nobody has started although they were claimed a while ago and little has moved since; none
+        otherwise.
+        """
         since = self.waiting_since
         if since is None or now - since < TAKE_BACK_AFTER:
             return []

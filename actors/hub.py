@@ -1,6 +1,8 @@
-"""The hub: turns committed ticks into events for whoever listens, log lines, and answers for those who wait for a job's end.
+"""The hub: turns committed ticks into events for whoever listens, log lines, and answers for those who wait for a job's
+end.
 
-Events are built only while somebody listens. Each subscriber's channel is bounded: a slow one gets an explicit `gap`, nobody waits for it.
+Events are built only while somebody listens. Each subscriber's channel is bounded: a slow one gets an explicit `gap`,
+nobody waits for it.
 """
 
 from __future__ import annotations
@@ -87,7 +89,9 @@ class Hub:
         self._waiting: dict[str, list[Reply[JobRecord | None]]] = {}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until every sender has closed its end; then all subscriptions end and all who wait are told to look themselves."""
+        """Until every sender has closed its end; then all subscriptions end and all who wait are told to look
+        themselves.
+        """
         with self._inbox:
             task_status.started()
             try:
@@ -163,7 +167,13 @@ class Hub:
 
 
 def _write_line(level: int, what: str, job: JobRecord) -> None:
-    extra: dict[str, Any] = {"job": job.id, "type": job.type, "queue": job.queue, "attempt": job.attempt, "run": job.runs}
+    extra: dict[str, Any] = {
+        "job": job.id,
+        "type": job.type,
+        "queue": job.queue,
+        "attempt": job.attempt,
+        "run": job.runs,
+    }
     if job.duration is not None:
         extra["duration"] = round(job.duration, 6)
     last = job.error

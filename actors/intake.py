@@ -1,4 +1,6 @@
-"""From a job and its options to the `Order` that a tick inserts: everything a caller can get wrong at an enqueue is found here."""
+"""From a job and its options to the `Order` that a tick inserts: everything a caller can get wrong at an enqueue is
+found here.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Order:
 
 
 class Intake:
-    """Makes orders: checks payload, options and authorization, and numbers the jobs with ids. Shared by one system's tasks."""
+    """Makes orders: checks payload, options and authorization, and numbers the jobs with ids. Shared by one system's
+    tasks.
+    """
 
     def __init__(self, registry: Registry, clock: Clock, rng: random.Random) -> None:
         self._registry = registry
@@ -60,7 +64,9 @@ class Intake:
         schedule: str | None = None,
         slot: int | None = None,
     ) -> Order:
-        """The order for `job`. Raises `TypeError` (no job, or an unknown option), `UnknownType`, `BadPayload`, `BadOption`, `Refused`."""
+        """The order for `job`. Raises `TypeError` (no job, or an unknown option), `UnknownType`, `BadPayload`,
+        `BadOption`, `Refused`.
+        """
         definition, payload = self._registry.resolve(job)
         text = definition.encode(payload)
         if len(text) > MAX_PAYLOAD:

@@ -91,7 +91,13 @@ def check_limit(limit: object) -> int:
 
 
 def dead_query(
-    *, type: str | None, queue: str | None, owner: str | None, text: str | None = None, limit: int = 100, after: str | None = None
+    *,
+    type: str | None,
+    queue: str | None,
+    owner: str | None,
+    text: str | None = None,
+    limit: int = 100,
+    after: str | None = None,
 ) -> Query:
     """A query for dead letters, the newest death first."""
     check_words(type=type, queue=queue, owner=owner, text=text, after=after)

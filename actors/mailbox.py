@@ -1,4 +1,6 @@
-"""Ask and answer over memory channels: a request carries its reply address, a one-place channel; the asker may have left."""
+"""Ask and answer over memory channels: a request carries its reply address, a one-place channel; the asker may have
+left.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ Reply = trio.MemorySendChannel[T | ActorsError]
 def tell(inbox: trio.MemorySendChannel[M], message: M) -> None:
     """Put `message` into an inbox. Never waits: inboxes are bounded by what their senders may have under way.
 
-    (One ask per waiting task, one report per claimed job, one note per running job.) `ShuttingDown` when the actor has ended.
+    (One ask per waiting task, one report per claimed job, one note per running job.) `ShuttingDown` when the actor has
+    ended.
     """
     try:
         inbox.send_nowait(message)
@@ -31,7 +34,8 @@ def tell(inbox: trio.MemorySendChannel[M], message: M) -> None:
 async def ask(inbox: trio.MemorySendChannel[M], request: Callable[[Reply[T]], M]) -> T:
     """Send `request(reply)` and wait for the answer; raises the error that came instead of one.
 
-    Cancelling the wait does not take the request back: it may be carried out. `ShuttingDown` when the actor has ended or ends first.
+    Cancelling the wait does not take the request back: it may be carried out. `ShuttingDown` when the actor has ended
+    or ends first.
     """
     send, receive = trio.open_memory_channel[T | ActorsError](1)
     with receive:
@@ -74,7 +78,9 @@ def refuse(message: Any) -> None:
 
 @contextmanager
 def refusing_the_rest(inbox: trio.MemoryReceiveChannel[Any]) -> Iterator[None]:
-    """On leaving, what is left in `inbox` is refused, not dropped: nobody waits for ever. (It is to be closed without an await after.)"""
+    """On leaving, what is left in `inbox` is refused, not dropped: nobody waits for ever. (It is to be closed without
+    an await after.)
+    """
     try:
         yield
     finally:

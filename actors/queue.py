@@ -1,6 +1,7 @@
 """The queue: the one writer of jobs. It empties its inbox, folds the messages into one batch, commits it, and answers.
 
-One tick, one commit: the busier the system, the bigger the batch, the cheaper each job. Nothing is acknowledged before its commit.
+One tick, one commit: the busier the system, the bigger the batch, the cheaper each job. Nothing is acknowledged before
+its commit.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class Enqueue:
 
 @value
 class Ended:
-    """What a worker says of one run that is over. `error` None: success, with `result` as JSON text (None: nothing returned)."""
+    """What a worker says of one run that is over. `error` None: success, with `result` as JSON text (None: nothing
+    returned).
+    """
 
     job: JobRecord
     at: int
@@ -206,7 +209,21 @@ class Finish:
 
 
 Message = (
-    Enqueue | Report | Noted | Save | Stuck | Act | Lost | Fire | Keep | Hire | Resize | Wake | Ping | StopClaiming | Finish
+    Enqueue
+    | Report
+    | Noted
+    | Save
+    | Stuck
+    | Act
+    | Lost
+    | Fire
+    | Keep
+    | Hire
+    | Resize
+    | Wake
+    | Ping
+    | StopClaiming
+    | Finish
 )
 
 
@@ -245,7 +262,9 @@ class Turn:
     asked: list[tuple[int, Pending]] = attrs.Factory(list)  # (index into batch.inserts, who asked)
     acted: list[tuple[int, Asking[JobRecord], int, Act]] = attrs.Factory(list)  # (index into batch.writes, ...)
     deleted: list[tuple[int, Asking[JobRecord], int, Act]] = attrs.Factory(list)  # (index into batch.deletes, ...)
-    stopped: list[tuple[int, Asking[JobRecord], int, Act, JobRecord]] = attrs.Factory(list)  # (index into batch.stops, ...)
+    stopped: list[tuple[int, Asking[JobRecord], int, Act, JobRecord]] = attrs.Factory(
+        list
+    )  # (index into batch.stops, ...)
     fired: list[tuple[Fire, int]] = attrs.Factory(list)  # (message, index into batch.schedule_moves)
     ended: list[int] = attrs.Factory(list)  # indexes into batch.writes of the reports
     after: list[Reply[None]] = attrs.Factory(list)  # to be answered once committed
@@ -264,7 +283,9 @@ class Turn:
 
 @attrs.define
 class Pending:
-    """One order that is not decided yet. `replaces` is the job that holds its unique key and is to be put out of the way."""
+    """One order that is not decided yet. `replaces` is the job that holds its unique key and is to be put out of the
+    way.
+    """
 
     asking: Asking[Accepted]
     index: int
@@ -296,7 +317,9 @@ class Books:
 
 
 class Queue:
-    """The actor. `run` is its task; everything else about it is private to that task but the few counters that health reads."""
+    """The actor. `run` is its task; everything else about it is private to that task but the few counters that health
+    reads.
+    """
 
     def __init__(
         self,
@@ -370,7 +393,11 @@ class Queue:
 
     def _patience(self) -> float:
         """Seconds until something is due without a message."""
-        if self._next_due is None and not self._full and all(lane.waiting_since is None for lane in self._lanes.values()):
+        if (
+            self._next_due is None
+            and not self._full
+            and all(lane.waiting_since is None for lane in self._lanes.values())
+        ):
             return math.inf
         now = self._clock.now()
         pause = LOOK_FOR_ROOM if self._full else math.inf
@@ -497,7 +524,9 @@ class Queue:
                 return outcome
 
     def _refuse_inserts(self, turn: Turn, error: StoreError) -> None:
-        """A full disk takes no new jobs; reports are kept. (A full transaction was rolled back, so the tick may change.)"""
+        """A full disk takes no new jobs; reports are kept. (A full transaction was rolled back, so the tick may
+        change.)
+        """
         refused = {index for index, _ in turn.asked}
         for _, pending in turn.asked:
             pending.asking.decide(pending.index, error)
@@ -559,7 +588,9 @@ class Queue:
         pending.asking.decide(pending.index, given)
 
     async def _order_again(self, turn: Turn) -> None:
-        """Orders that wait no longer, and those that replace: cancel the job that has not started, and insert, together."""
+        """Orders that wait no longer, and those that replace: cancel the job that has not started, and insert,
+        together.
+        """
         orders, self._orders = self._orders, []
         known = await self._load([pending.replaces for pending in orders if pending.replaces is not None])
         for pending in orders:
@@ -573,7 +604,9 @@ class Queue:
                 self._insert(turn, pending, group)
 
     def _admit_waiting(self, queues: set[str]) -> None:
-        """Room may have come: orders that wait for it are tried again with the next tick, unless their askers have left."""
+        """Room may have come: orders that wait for it are tried again with the next tick, unless their askers have
+        left.
+        """
         for queue in queues & self._full.keys():
             self._orders.extend(pending for pending in self._full.pop(queue) if not has_left(pending.asking.reply))
 

@@ -1,4 +1,6 @@
-"""The reaper: beats for this process, gives back what vanished processes held, sweeps expired keys, and hears the store's wake-ups."""
+"""The reaper: beats for this process, gives back what vanished processes held, sweeps expired keys, and hears the
+store's wake-ups.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from actors.store.port import Query, Store
 log = logging.getLogger("actors")
 
 SWEEP_EVERY: Final = 3_600.0  # seconds: keys live for a day
-SWEEP_AFTER_LOSS: Final = 1.0  # seconds in which the jobs of a vanished process are given back; then what it left can go
+SWEEP_AFTER_LOSS: Final = (
+    1.0  # seconds in which the jobs of a vanished process are given back; then what it left can go
+)
 FIRST_LOOK: Final = 0.25  # seconds after its start in which a process takes nobody for dead
 PAGE: Final = 500  # lost jobs given back per tick
 

@@ -43,7 +43,9 @@ class Desk:
 
 
 class Run:
-    """The running job as its body sees it (`JobContext`). Made per run; its methods may also be called from the body's thread."""
+    """The running job as its body sees it (`JobContext`). Made per run; its methods may also be called from the body's
+    thread.
+    """
 
     __slots__ = (
         "_desk",
@@ -122,7 +124,9 @@ class Run:
         self._saved = text
 
     def enqueue(self, job: Job[R], /, *, now: bool = False, **options: Unpack[Options]) -> JobHandle[R]:
-        """Enqueue another job with this attempt's success, or at once. It belongs to the same owner unless told otherwise."""
+        """Enqueue another job with this attempt's success, or at once. It belongs to the same owner unless told
+        otherwise.
+        """
         options.setdefault("owner", self.job.owner)
 
         def accept() -> str:
@@ -185,7 +189,9 @@ class Run:
         self._on_loop(noted)
 
     def _on_loop(self, call: Callable[[], T]) -> T:
-        """Call on trio's thread. From the body's thread this is also where it notices that it is to stop: it raises `trio.Cancelled`."""
+        """Call on trio's thread. From the body's thread this is also where it notices that it is to stop: it raises
+        `trio.Cancelled`.
+        """
         if self._in_its_thread:
             done = trio.from_thread.run_sync(call)
             trio.from_thread.check_cancelled()

@@ -1,7 +1,8 @@
-"""The scheduler: sleeps until the next slot, and fires it. A stored slot fires once for all processes, without a leader.
+"""The scheduler: sleeps until the next slot, and fires it. A stored slot fires once for all processes, without a
+leader.
 
-The cursor of a stored schedule moves in the same commit that inserts the slot's job, only if it still stands where it was read: of many
-processes that find a slot due, one wins, the others look again.
+The cursor of a stored schedule moves in the same commit that inserts the slot's job, only if it still stands where it
+was read: of many processes that find a slot due, one wins, the others look again.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class Scheduler:
         return min(self._clock.patience, *coming) if coming else self._clock.patience
 
     def _until(self, schedule: Stored | Local, name: str, slot: int | None) -> float:
-        """Seconds until `slot` fires, remembered so that a pass costs nothing for a schedule whose time has not come."""
+        """Seconds until `slot` fires, remembered: a pass costs nothing for a schedule whose time has not come."""
         at = None if slot is None else fire_time(name, schedule.timing, slot)
         schedule.coming = Coming(cursor=schedule.cursor, at=at)
         return math.inf if at is None else max(0.0, (at - self._clock.now()) / 1e6)
@@ -251,7 +252,9 @@ class Scheduler:
         """Move the cursor and insert the jobs, together or not at all; False when another process was faster."""
         slots.sort(key=lambda one: one.slot)
         fired_at = now if orders else None
-        move = ScheduleMove(name=record.name, expect=record.cursor, cursor=cursor, slots=tuple(slots), fired_at=fired_at)
+        move = ScheduleMove(
+            name=record.name, expect=record.cursor, cursor=cursor, slots=tuple(slots), fired_at=fired_at
+        )
 
         def request(reply: Reply[Fired]) -> QueueMessage:
             return Fire(move, orders, reply)

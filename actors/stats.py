@@ -12,7 +12,9 @@ from actors.store.port import Counts
 
 @attrs.frozen(kw_only=True)
 class Tally:
-    """How many jobs. `completed`, `dead` and `cancelled` count all that ever ended so: pruning and replay do not lower them."""
+    """How many jobs. `completed`, `dead` and `cancelled` count all that ever ended so: pruning and replay do not lower
+    them.
+    """
 
     pending: int = 0
     scheduled: int = 0

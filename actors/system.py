@@ -1,7 +1,7 @@
 """The system: opens the nursery, and alone knows every actor. Leaving the nursery is the shutdown.
 
-Three tiers, stopped front to back, each when nobody in front of it can send any more: the front (scheduler, workers), the middle (reaper, dead
-letters), the back (queue, then hub, then the store).
+Three tiers, stopped front to back, each when nobody in front of it can send any more: the front (scheduler, workers),
+the middle (reaper, dead letters), the back (queue, then hub, then the store).
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ R = TypeVar("R")
 
 DEFAULT_LEASE: Final = 30.0  # seconds a silent process keeps its jobs, where the store can't see that it died
 SHORTEST_LEASE: Final = 0.1  # seconds; a third of it lies between two beats
-DEFAULT_GRACE: Final = 25.0  # seconds that running jobs have at a shutdown: less than the 30 s after which supervisors kill
+DEFAULT_GRACE: Final = (
+    25.0  # seconds that running jobs have at a shutdown: less than the 30 s after which supervisors kill
+)
 DEFAULT_THREADS: Final = 40  # bodies in threads at a time, as in trio
 LAST_REPORTS: Final = 1.0  # seconds beyond the grace in which the last reports are committed
 AT_ONCE: Final = 1_000  # jobs per transaction of enqueue_many
@@ -89,7 +91,9 @@ class Queue:
 
 @attrs.frozen(kw_only=True)
 class ShutdownReport:
-    """What became of the jobs that were held when the shutdown began. `stuck`: ids of bodies that ignored being stopped."""
+    """What became of the jobs that were held when the shutdown began. `stuck`: ids of bodies that ignored being
+    stopped.
+    """
 
     finished: int = 0
     given_back: int = 0
@@ -110,7 +114,9 @@ class SystemOptions(TypedDict, total=False):
 
 
 class System:
-    """A running job system. Every call may be cancelled; one that writes may then have happened: give an id to repeat it safely."""
+    """A running job system. Every call may be cancelled; one that writes may then have happened: give an id to repeat
+    it safely.
+    """
 
     def __init__(self, registry: Registry, holder: str, grace: float, links: Links, intake: Intake) -> None:
         self.registry = registry
@@ -144,7 +150,8 @@ class System:
     async def enqueue(self, job: Job[R], /, **options: Unpack[Options]) -> JobHandle[R]:
         """Accept one job; returns once it is durable.
 
-        Raises `TypeError` (a type that was not called, an unknown option), `UnknownType`, `BadPayload`, `BadOption`, `Refused`, `Conflict`,
+        Raises `TypeError` (a type that was not called, an unknown option), `UnknownType`, `BadPayload`, `BadOption`,
+        `Refused`, `Conflict`,
         `QueueFull`, `ShuttingDown`; nothing was enqueued then. A cancelled enqueue may have happened.
         """
         order = self._intake.order(job, options)
@@ -154,7 +161,9 @@ class System:
         return Handle(given.id, given.created, self._links)
 
     async def enqueue_many(self, jobs: Iterable[Job[R]], /, **options: Unpack[Options]) -> list[JobHandle[R]]:
-        """Accept many jobs with the same options, 1 000 per transaction. The first error is raised; the transactions before it stand."""
+        """Accept many jobs with the same options, 1 000 per transaction. The first error is raised; the transactions
+        before it stand.
+        """
         for name in ("id", "idempotency_key"):
             if name in options:
                 raise BadOption(name, options.get(name), "nothing: it names one job, these are many")
@@ -168,7 +177,7 @@ class System:
         return handles
 
     async def enqueue_batch(self, items: Sequence[tuple[Job[Any], Options]]) -> list[JobHandle[Any] | ActorsError]:
-        """Accept jobs with options of their own: the good ones in one transaction, each bad one as its error, in order."""
+        """Accept jobs with options of their own: good ones in one transaction, each bad one as its error, in order."""
         given: list[Any] = []
         for job, options in items:
             try:
@@ -179,7 +188,9 @@ class System:
         for index, one in enumerate(given):
             if isinstance(one, Order):
                 answer = next(answers)
-                given[index] = answer if isinstance(answer, ActorsError) else Handle(answer.id, answer.created, self._links)
+                given[index] = (
+                    answer if isinstance(answer, ActorsError) else Handle(answer.id, answer.created, self._links)
+                )
         return given
 
     async def _insert(self, orders: Sequence[Order]) -> list[queue.Accepted | ActorsError]:
@@ -217,7 +228,9 @@ class System:
         limit: int = 100,
         after: str | None = None,
     ) -> Page:
-        """One page of the jobs that match all that is given, and the cursor of the next. `order="finished"`: those that have ended."""
+        """One page of the jobs that match all that is given, and the cursor of the next. `order="finished"`: those that
+        have ended.
+        """
         wanted = None if states is None else frozenset(states)
         for state in wanted or ():
             if state not in STATES:
@@ -247,7 +260,9 @@ class System:
         return [info for crew in self._crews.values() for info in crew.info()]
 
     def events(self, *, buffer: int = 1_000) -> Events:
-        """Subscribe to what this process does, from now on. At most `buffer` events wait; a slow reader gets a `gap` for those it missed."""
+        """Subscribe to what this process does, from now on. At most `buffer` events wait; a slow reader gets a `gap`
+        for those it missed.
+        """
         send, receive = trio.open_memory_channel[Event](_check_count("buffer", buffer, 1, 1_000_000))
         tell(self._links.hub, hub.Subscribe(send))
         return Events(receive)
@@ -255,8 +270,10 @@ class System:
     # Acting
 
     async def cancel(self, id: str) -> JobRecord:
-        """Cancel a job, whichever process holds it: one that waits never starts; a running one is asked to stop, and stays `running`, with its
-        `stop` reason, until its worker reports. `NotFound`, `WrongState`."""
+        """Cancel a job, whichever process holds it: one that waits never starts; a running one is asked to stop, and
+        stays `running`, with its
+        `stop` reason, until its worker reports. `NotFound`, `WrongState`.
+        """
         return await self._links.act("cancel", id)
 
     async def retry(self, id: str) -> JobRecord:
@@ -283,9 +300,11 @@ class System:
         limit: int | None = None,
         **options: Unpack[Options],
     ) -> ScheduleHandle:
-        """Declare a schedule. A job is stored, and enqueued once per slot for all processes; a plain async callable runs in this one.
+        """Declare a schedule. A job is stored, and enqueued once per slot for all processes; a plain async callable
+        runs in this one.
 
-        Declaring a name again updates it and keeps its cursor and counts. Raises `ValueError` for a bad expression, zone or bound.
+        Declaring a name again updates it and keeps its cursor and counts. Raises `ValueError` for a bad expression,
+        zone or bound.
         """
         check_schedule_name(name)
         given = timing(
@@ -310,7 +329,9 @@ class System:
                 lambda reply: scheduler.DeclareCallable(name=name, timing=given, call=call, reply=reply),
             )
             return ScheduleHandle(name, self._links)
-        order = self._intake.order(cast("Job[Any]", job), options)  # a dry run: what would be wrong at a slot is wrong now
+        order = self._intake.order(
+            cast("Job[Any]", job), options
+        )  # a dry run: what would be wrong at a slot is wrong now
         payload = JobRecord(order.insert.spec, order.insert.standing).payload
         await command(
             self._links.scheduler,
@@ -369,9 +390,10 @@ async def open_system(
 ) -> AsyncIterator[System]:
     """Run a job system for as long as the block lasts.
 
-    `queues` maps names to numbers of workers (or `actors.Queue`); `{}` is a system that only enqueues and reads, and fires no schedules. Leaving
-    the block stops it in order: nothing more is claimed, running jobs have `grace` seconds, what is cut short is given back. Cancelled from
-    outside, or with an exception in the block, it gives everything back at once. What the block raises leaves it as itself.
+    `queues` maps names to numbers of workers (or `actors.Queue`); `{}` is a system that only enqueues and reads, and
+    fires no schedules. Leaving the block stops it in order: nothing more is claimed, running jobs have `grace` seconds,
+    what is cut short is given back. Cancelled from outside, or with an exception in the block, it gives everything back
+    at once. What the block raises leaves it as itself.
     """
     for option, given, least in (("lease", lease, SHORTEST_LEASE), ("grace", grace, 0.0)):
         check_seconds(option, given)
@@ -577,9 +599,11 @@ async def run(
     task_status: trio.TaskStatus[System] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[SystemOptions],
 ) -> None:
-    """`open_system` for programs that own the nursery: `system = await nursery.start(partial(actors.run, jobs, store=...))`.
+    """`open_system` for programs that own the nursery: `system = await nursery.start(partial(actors.run, jobs,
+    store=...))`.
 
-    Runs until `system.stop()`, which stops it in order, or until it is cancelled, which gives running jobs back at once.
+    Runs until `system.stop()`, which stops it in order, or until it is cancelled, which gives running jobs back at
+    once.
     """
     async with open_system(registry, store=store, **options) as system:
         task_status.started(system)

@@ -1,4 +1,6 @@
-"""What the scheduler knows of each schedule: stored ones (a job, kept in the store) and plain callables (kept by this process)."""
+"""What the scheduler knows of each schedule: stored ones (a job, kept in the store) and plain callables (kept by this
+process).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The workers of one queue: each a task that runs one body at a time, so the number of workers is the concurrency.
 
-One place (`Worker._run`) catches what a job raises. The reason of a stop decides the outcome, never a flag or a compared deadline.
+One place (`Worker._run`) catches what a job raises. The reason of a stop decides the outcome, never a flag or a
+compared deadline.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Crew:
         self.desk = desk
         self.threads = threads
         self.running: dict[str, Run] = {}
-        self.stopped_early: dict[str, tuple[int, Reason]] = {}  # told to stop while still in a list: id -> (run, reason)
+        self.stopped_early: dict[
+            str, tuple[int, Reason]
+        ] = {}  # told to stop while still in a list: id -> (run, reason)
         self.registry = desk.registry
         self.workers: dict[int, Worker] = {}
         self.cut_at = math.inf  # when the shutdown stops the bodies, by trio's clock
@@ -71,7 +74,9 @@ class Crew:
         self._nursery: trio.Nursery
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until the queue closes the job channel and every body has ended. Cancelling stops the bodies with the reason `shutdown`."""
+        """Until the queue closes the job channel and every body has ended. Cancelling stops the bodies with the reason
+        `shutdown`.
+        """
         send, receive = trio.open_memory_channel[list[JobRecord]](math.inf)
         send_stop, stops = trio.open_memory_channel[tuple[JobRecord, Reason] | None](math.inf)
         self._jobs, self._rest = receive.clone(), send.clone()
@@ -335,7 +340,9 @@ class Worker:
         self._run = None
         crew.running.pop(job.spec.id, None)
         self.processed += 1
-        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), run.stuck or run.abandoned or crew.is_late()))
+        self._ended.append(
+            Ended(job, now, result, error, kept, run.children, run.take(), run.stuck or run.abandoned or crew.is_late())
+        )
         if run.stuck:
             crew.return_stuck()
 
@@ -377,7 +384,11 @@ class Worker:
             except BadResult as bad:
                 error = bad
         if error is not None and was_cancelled(error):
-            error = JobTimeout(run.job.spec.timeout or 0.0) if run.cancelled_because == "timeout" else Stopped(run.reason or "user")
+            error = (
+                JobTimeout(run.job.spec.timeout or 0.0)
+                if run.cancelled_because == "timeout"
+                else Stopped(run.reason or "user")
+            )
         self._finish(run, result, error)
 
     # Reports
@@ -394,7 +405,9 @@ class Worker:
 
 
 class ThreadCall:
-    """A plain body in a thread of its own. When it is stopped the thread is told, not killed; `ended` tells when it is over."""
+    """A plain body in a thread of its own. When it is stopped the thread is told, not killed; `ended` tells when it is
+    over.
+    """
 
     def __init__(self, run: Run, definition: JobDefinition, payload: Any, limiter: trio.CapacityLimiter) -> None:
         self.ended = trio.Event()
@@ -422,7 +435,7 @@ class ThreadCall:
         self._run.in_thread(token)
         try:
             self.value = self._definition.call(self._run, self._payload)
-        except BaseException as error:  # noqa: BLE001 - carried to the worker, who judges it
+        except BaseException as error:
             self.error = error
         finally:
             try:

@@ -7,13 +7,62 @@ import sys
 
 import actors
 
-NAMES = """
-ActorsError AlreadyRunning At AttemptError BadOption BadPayload BadResult CallerError Cancel Clock Conflict CronExpression Discard
-Event Every Exponential Fixed Job JobCancelled JobContext JobFailed JobHandle JobRecord JobTimeout JobType Linear NotFound Options
-Queue QueueFull QueueInfo Refused RegistrationError Registry Retry ScheduleInfo ShutdownReport ShuttingDown
-Snooze Stats Steps Store StoreBusy StoreError
-StoreFull System SystemClock TrioClock Unique UnknownType WorkerInfo WrongState open_system run
-""".split()
+NAMES = [
+    "ActorsError",
+    "AlreadyRunning",
+    "At",
+    "AttemptError",
+    "BadOption",
+    "BadPayload",
+    "BadResult",
+    "CallerError",
+    "Cancel",
+    "Clock",
+    "Conflict",
+    "CronExpression",
+    "Discard",
+    "Event",
+    "Every",
+    "Exponential",
+    "Fixed",
+    "Job",
+    "JobCancelled",
+    "JobContext",
+    "JobFailed",
+    "JobHandle",
+    "JobRecord",
+    "JobTimeout",
+    "JobType",
+    "Linear",
+    "NotFound",
+    "Options",
+    "Queue",
+    "QueueFull",
+    "QueueInfo",
+    "Refused",
+    "RegistrationError",
+    "Registry",
+    "Retry",
+    "ScheduleInfo",
+    "ShutdownReport",
+    "ShuttingDown",
+    "Snooze",
+    "Stats",
+    "Steps",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "System",
+    "SystemClock",
+    "TrioClock",
+    "Unique",
+    "UnknownType",
+    "WorkerInfo",
+    "WrongState",
+    "open_system",
+    "run",
+]
 
 
 def test_the_public_names() -> None:

@@ -1,7 +1,7 @@
 """Payloads and results to JSON and back, strictly: wrong types are refused, never coerced; unknown fields are refused.
 
-cattrs is lenient by default ("false" becomes True, 5.9 becomes 5, a list becomes a str), so every hook that could coerce is
-replaced. cattrs is imported on first use: it is the dearest import of the package.
+cattrs is lenient by default ("false" becomes True, 5.9 becomes 5, a list becomes a str), so every hook that could
+coerce is replaced. cattrs is imported on first use: it is the dearest import of the package.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _LISTS: Final[tuple[Any, ...]] = (list, Sequence, MutableSequence, Iterable)
 _SETS: Final[tuple[Any, ...]] = (set, frozenset)
 _DICTS: Final[tuple[Any, ...]] = (dict, Mapping, MutableMapping)
 
-# RFC 3339 and RFC 9562: what Python reads beyond them (week dates, urn:uuid:) the next reader may not, and no schema can say
+# RFC 3339 and RFC 9562: what Python reads beyond them (week dates, urn:uuid:) the next reader may not, and no schema
+# can say
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -44,7 +45,9 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII
 
 
 def unsupported(given: Any, known: Callable[[Any], bool], seen: frozenset[Any] = frozenset()) -> str | None:
-    """Why a field of type `given` can't be turned into JSON and back, or None when it can; `known` are types with hooks of the user's."""
+    """Why a field of type `given` can't be turned into JSON and back, or None when it can; `known` are types with hooks
+    of the user's.
+    """
     if given in (Any, None, types.NoneType, object) or given in _SCALARS or _hashed(given) in seen or known(given):
         return None
     origin, arguments = get_origin(given), get_args(given)
@@ -53,9 +56,7 @@ def unsupported(given: Any, known: Callable[[Any], bool], seen: frozenset[Any] =
     if _is_literal(given):
         bad = [member for member in arguments if not isinstance(member, (str, int, bool, types.NoneType))]
         return f"Literal[{bad[0]!r}] is not JSON" if bad else None
-    if _is_union(given):
-        members = arguments
-    elif (origin or given) in _LISTS or (origin or given) in _SETS:
+    if _is_union(given) or (origin or given) in _LISTS or (origin or given) in _SETS:
         members = arguments
     elif (origin or given) is tuple:
         members = tuple(member for member in arguments if member is not Ellipsis)
@@ -92,7 +93,9 @@ def _hashed(given: Any) -> Any:
 
 
 def make_converter(*, explain: bool) -> Converter:
-    """A converter with strict hooks. With `explain` it gathers every wrong field (slower); without, it stops at the first."""
+    """A converter with strict hooks. With `explain` it gathers every wrong field (slower); without, it stops at the
+    first.
+    """
     import cattrs
 
     converter = cattrs.Converter(
@@ -184,7 +187,9 @@ def _inner_hook(made: BaseConverter, given: Any) -> Callable[[Any, Any], Any]:
 
 
 def _list_out(given: Any, made: BaseConverter) -> Callable[[Any], list[Any]]:
-    """To a JSON list. A set in a steady order, so that equal payloads are equal texts; a string is no list of characters."""
+    """To a JSON list. A set in a steady order, so that equal payloads are equal texts; a string is no list of
+    characters.
+    """
     kind, arguments = get_origin(given) or given, get_args(given)
     python = (set, frozenset) if kind in _SETS else (list, tuple)
     each = arguments if kind is tuple and arguments and arguments[-1] is not Ellipsis else None
@@ -340,7 +345,14 @@ def _enum(value: Any, given: type[enum.Enum]) -> enum.Enum:
     raise ValueError(f"expected one of {', '.join(repr(m.value) for m in given)}, not {_shown(value)}")
 
 
-_KINDS: Final = {str: "a string", int: "an integer", float: "a number", bool: "a boolean", list: "a list", dict: "an object"}
+_KINDS: Final = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,6 @@
-"""What a body is given (`JobContext`) and what an enqueue gives (`JobHandle`), as protocols: the actors behind them are not the core's."""
+"""What a body is given (`JobContext`) and what an enqueue gives (`JobHandle`), as protocols: the actors behind them are
+not the core's.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class JobHandle(Protocol[R_co]):
 
     @property
     def created(self) -> bool:
-        """False when the enqueue answered with a job that was there before (its own id, a unique or an idempotency key)."""
+        """False when the enqueue answered with a job that was there before (its own id, a unique or an idempotency
+        key).
+        """
         ...
 
     async def record(self) -> JobRecord:
@@ -42,8 +46,8 @@ class JobHandle(Protocol[R_co]):
     async def result(self) -> R_co:
         """Wait for the end; the result as JSON values.
 
-        Raises `JobFailed` (with the history) when it is dead, `JobCancelled`, or `NotFound` when it was deleted. Cancelling the wait
-        does not touch the job.
+        Raises `JobFailed` (with the history) when it is dead, `JobCancelled`, or `NotFound` when it was deleted.
+        Cancelling the wait does not touch the job.
         """
         ...
 
@@ -92,7 +96,8 @@ class JobContext(Protocol):
         ...
 
     def enqueue(self, job: Job[R], /, *, now: bool = False, **options: Unpack[Options]) -> JobHandle[R]:
-        """Enqueue another job, committed together with this attempt's success (dropped with its failure). Exempt from queue limits.
+        """Enqueue another job, committed together with this attempt's success (dropped with its failure). Exempt from
+        queue limits.
 
         With `now` it is sent at once, whatever becomes of this attempt.
         """

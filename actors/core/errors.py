@@ -1,4 +1,6 @@
-"""Everything that can go wrong, by whose fault it is. Each error says what, which, and what was expected, and carries the values."""
+"""Everything that can go wrong, by whose fault it is. Each error says what, which, and what was expected, and carries
+the values.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,9 @@ class JobFailed(ActorsError):
     def __init__(self, record: JobRecord) -> None:
         last = record.error
         why = f": {last.type}: {last.message}" if last is not None else ""
-        super().__init__(f"job {record.id} ({record.type}) is dead after {record.attempt} of {record.max_attempts} attempts{why}")
+        super().__init__(
+            f"job {record.id} ({record.type}) is dead after {record.attempt} of {record.max_attempts} attempts{why}"
+        )
         self.record = record
 
     @property

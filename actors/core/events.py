@@ -31,7 +31,8 @@ GAP: Final = "gap"
 
 @value(kw_only=True)
 class Event:
-    """One fact. `job`, `type`, `queue`, `owner`, `state` and `version` are there for `job:*`; `data` holds what else belongs to it.
+    """One fact. `job`, `type`, `queue`, `owner`, `state` and `version` are there for `job:*`; `data` holds what else
+    belongs to it.
 
     `gap` says that this subscriber was too slow: `data["missed"]` events were dropped for it.
     """

@@ -14,7 +14,9 @@ _VARIANT: Final = 0b10 << 62
 
 
 class IdMaker:
-    """Makes ids that sort by age: 48 bits of milliseconds, then 74 bits that are random and only grow within a millisecond."""
+    """Makes ids that sort by age: 48 bits of milliseconds, then 74 bits that are random and only grow within a
+    millisecond.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -22,7 +24,9 @@ class IdMaker:
         self._tail = 0
 
     def make(self, now: int) -> str:
-        """A new id for the instant `now` (microseconds); greater than every id made before, also when the clock steps back."""
+        """A new id for the instant `now` (microseconds); greater than every id made before, also when the clock steps
+        back.
+        """
         millis = now // 1000
         if millis > self._millis:
             self._millis = millis

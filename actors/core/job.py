@@ -1,7 +1,8 @@
-"""The job record and its words: what a job *is* (`JobSpec`, set once) and where it *stands* (`Standing`, replaced by `advance`).
+"""The job record and its words: what a job *is* (`JobSpec`, set once) and where it *stands* (`Standing`, replaced by
+`advance`).
 
-Instants are integer microseconds since the Unix epoch (UTC) here and in the stores; the public record shows aware datetimes.
-Durations are seconds (float).
+Instants are integer microseconds since the Unix epoch (UTC) here and in the stores; the public record shows aware
+datetimes. Durations are seconds (float).
 """
 
 from __future__ import annotations
@@ -188,7 +189,9 @@ class LogLine:
 
 @value
 class JobRecord:
-    """A job as it can be looked at: its spec, its standing, and what is kept beside them. A snapshot: it does not change."""
+    """A job as it can be looked at: its spec, its standing, and what is kept beside them. A snapshot: it does not
+    change.
+    """
 
     spec: JobSpec
     standing: Standing

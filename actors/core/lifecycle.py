@@ -65,9 +65,7 @@ CRASHES: Final[frozenset[Step]] = frozenset({"lose", "quarantine"})  # the steps
 MAX_CRASHES: Final = 4  # a job that took this many processes with it is not given to another one
 
 
-def advance(
-    job: JobRecord, step: Step, now: int, *, run_at: int | None = None, holder: str | None = None
-) -> Standing:
+def advance(job: JobRecord, step: Step, now: int, *, run_at: int | None = None, holder: str | None = None) -> Standing:
     """The standing of `job` after `step` at the instant `now` (microseconds).
 
     `run_at` moves the time before which it may not run (retry, snooze); `holder` is who claims it (claim only).
@@ -99,7 +97,7 @@ def advance(
 
 @value(kw_only=True)
 class Bulk:
-    """The same step for many jobs, as a store applies it to rows: where `state == source`, set `sets` and add `adds`."""
+    """The same step for many jobs, as a store applies it to rows: where `state == source`, set `sets`, add `adds`."""
 
     step: Step
     source: State
@@ -110,7 +108,12 @@ class Bulk:
 
 def bulk_claim(now: int, holder: str) -> Bulk:
     """`advance(job, "claim", now, holder=holder)` for any number of pending jobs; equal to it field by field."""
-    sets: Mapping[str, str | int | None] = {"state": "running", "started_at": now, "finished_at": None, "holder": holder}
+    sets: Mapping[str, str | int | None] = {
+        "state": "running",
+        "started_at": now,
+        "finished_at": None,
+        "holder": holder,
+    }
     return Bulk(step="claim", source="pending", target="running", sets=sets, adds={"version": 1, "runs": 1})
 
 

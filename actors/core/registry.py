@@ -248,8 +248,9 @@ class Registry:
     ) -> _Decorator:
         """Register a function (its signature is the payload) or an attrs class with `execute` (its fields are).
 
-        `type` defaults to the function's or class's name. Without `run_in` an `async def` body runs on trio and a plain `def` in a thread.
-        Raises `RegistrationError` (a name taken, no `execute`, a field that can't be JSON) and `BadOption`.
+        `type` defaults to the function's or class's name. Without `run_in` an `async def` body runs on trio and a plain
+        `def` in a thread. Raises `RegistrationError` (a name taken, no `execute`, a field that can't be JSON) and
+        `BadOption`.
         """
         check_queue(queue)
         check_priority(priority)
@@ -277,13 +278,13 @@ class Registry:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
                 raise RegistrationError(f"job type {quote(name)}: expected 1 to 100 letters, digits or _.:/-")
             if name in self._definitions:
-                raise RegistrationError(f"job type {name!r} is registered already, as {_where(self._definitions[name])}")
+                raise RegistrationError(
+                    f"job type {name!r} is registered already, as {_where(self._definitions[name])}"
+                )
             function = None if is_class else body
             payload_class, takes_ctx = _payload_of_class(body, name) if is_class else _payload_of_function(body, name)
             code: Any = getattr(body, "execute", None) if is_class else body
-            is_async = inspect.iscoroutinefunction(inspect.unwrap(code)) or inspect.iscoroutinefunction(
-                getattr(code, "__call__", None)
-            )
+            is_async = _is_async(code)
             options = JobOptions(
                 queue=queue,
                 priority=priority,
@@ -322,20 +323,28 @@ class Registry:
         return cast("_Decorator", register)
 
     def include(self, other: Registry) -> None:
-        """Add all job types of `other`, with their own middleware and hooks. A name that is taken is a `RegistrationError`, and nothing is added."""
+        """Add all job types of `other`, with their own middleware and hooks. A name that is taken is a
+        `RegistrationError`, and nothing is added.
+        """
         for name, definition in other._definitions.items():
             if name in self._definitions and self._definitions[name] is not definition:
-                raise RegistrationError(f"job type {name!r} is registered already, as {_where(self._definitions[name])}")
+                raise RegistrationError(
+                    f"job type {name!r} is registered already, as {_where(self._definitions[name])}"
+                )
         self._definitions.update(other._definitions)
         self._classes.update(other._classes)
 
     def middleware(self, wrap: Middleware) -> Middleware:
-        """Wrap every run of this registry's jobs, those registered before and after; the first one registered is the outermost. A decorator."""
+        """Wrap every run of this registry's jobs, those registered before and after; the first one registered is the
+        outermost. A decorator.
+        """
         self.wraps = (*self.wraps, wrap)
         return wrap
 
     def hook(self, kind: Any, *, structure: Callable[[Any], Any], unstructure: Callable[[Any], Any]) -> None:
-        """Teach payloads a type of yours: `unstructure` makes JSON values of it, `structure` the type again (or raises)."""
+        """Teach payloads a type of yours: `unstructure` makes JSON values of it, `structure` the type again (or
+        raises).
+        """
         self._hooks[kind] = (structure, unstructure)
         self._converters.clear()
 
@@ -423,6 +432,11 @@ def _cut(given: object, longest: int = LONGEST_PROBLEM) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _is_async(code: Any) -> bool:
+    """Whether calling it makes a coroutine: a function, what wraps one, or an object whose class has such a `__call__`."""
+    return inspect.iscoroutinefunction(inspect.unwrap(code)) or inspect.iscoroutinefunction(type(code).__call__)
+
+
 def _where(definition: JobDefinition) -> str:
     body = definition.function or definition.payload_class
     return f"{body.__module__}.{body.__qualname__}"
@@ -430,12 +444,16 @@ def _where(definition: JobDefinition) -> str:
 
 def _payload_of_class(body: type[Any], name: str) -> tuple[type[Any], bool]:
     if not attrs.has(body):
-        raise RegistrationError(f"job type {name!r}: class {body.__qualname__} is no attrs class: decorate it with @attrs.frozen")
+        raise RegistrationError(
+            f"job type {name!r}: class {body.__qualname__} is no attrs class: decorate it with @attrs.frozen"
+        )
     execute = getattr(body, "execute", None)
     if not callable(execute):
         raise RegistrationError(f"job type {name!r}: class {body.__qualname__} has no execute(self, ctx) method")
     if len(inspect.signature(execute).parameters) != 2:
-        raise RegistrationError(f"job type {name!r}: {body.__qualname__}.execute must take (self, ctx) and nothing else")
+        raise RegistrationError(
+            f"job type {name!r}: {body.__qualname__}.execute must take (self, ctx) and nothing else"
+        )
     return body, True
 
 
@@ -445,7 +463,9 @@ def _payload_of_function(body: Any, name: str) -> tuple[type[Any], bool]:
     try:
         hints = typing.get_type_hints(body)
     except NameError as error:
-        raise RegistrationError(f"job type {name!r}: {error}: expected annotations that can be resolved at registration") from None
+        raise RegistrationError(
+            f"job type {name!r}: {error}: expected annotations that can be resolved at registration"
+        ) from None
     fields: dict[str, Any] = {}
     takes_ctx = False
     for index, parameter in enumerate(inspect.signature(body).parameters.values()):
@@ -453,9 +473,13 @@ def _payload_of_function(body: Any, name: str) -> tuple[type[Any], bool]:
             takes_ctx = True
             continue
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise RegistrationError(f"job type {name!r}: parameter {parameter} has no name in a payload: expected named parameters only")
+            raise RegistrationError(
+                f"job type {name!r}: parameter {parameter} has no name in a payload: expected named parameters only"
+            )
         if parameter.name == "self" or parameter.name.startswith("__"):
-            raise RegistrationError(f"job type {name!r}: parameter {parameter.name!r} can't be a field: expected another name")
+            raise RegistrationError(
+                f"job type {name!r}: parameter {parameter.name!r} can't be a field: expected another name"
+            )
         default = attrs.NOTHING if parameter.default is parameter.empty else parameter.default
         if isinstance(default, (list, dict, set)):  # Python shares it between calls; jobs must not
             default = attrs.Factory(partial(copy.deepcopy, default))
@@ -472,7 +496,9 @@ _FLAT: Final = {str: frozenset({str}), int: frozenset({int}), bool: frozenset({b
 
 
 def _flat(payload_class: type[Any]) -> tuple[tuple[str, frozenset[type]], ...] | None:
-    """The exact types of each field when all are scalars without aliases: such a payload needs no converter to be checked."""
+    """The exact types of each field when all are scalars without aliases: such a payload needs no converter to be
+    checked.
+    """
     found = []
     for field in attrs.fields(payload_class):
         kinds = _FLAT.get(field.type)

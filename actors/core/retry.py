@@ -1,7 +1,8 @@
-"""Back-off policies, and `decide`: what becomes of a job whose attempt ended in an error. Pure: the draw and `now` are given.
+"""Back-off policies, and `decide`: what becomes of a job whose attempt ended in an error. Pure: the draw and `now` are
+given.
 
-Formulas: exponential back-off with cap and the "full" and "equal" jitter of Marc Brooker, "Exponential Backoff And Jitter"
-(AWS Architecture Blog, 2015).
+Formulas: exponential back-off with cap and the "full" and "equal" jitter of Marc Brooker, "Exponential Backoff And
+Jitter" (AWS Architecture Blog, 2015).
 """
 
 from __future__ import annotations
@@ -133,7 +134,11 @@ def policy_to_json(policy: Policy) -> dict[str, Any]:
     """A policy value as a JSON-ready dict with its name under `policy`. A callable can't be stored: `BadOption`."""
     name = _NAMES.get(type(policy))
     if name is None:
-        raise BadOption("retry", policy, "Exponential, Fixed, Linear or Steps (a function can't be kept with a job: give it to the type)")
+        raise BadOption(
+            "retry",
+            policy,
+            "Exponential, Fixed, Linear or Steps (a function can't be kept with a job: give it to the type)",
+        )
     return {"policy": name, **attrs.asdict(policy)}  # type: ignore[arg-type]  # the lookup above leaves only attrs classes
 
 
@@ -147,8 +152,8 @@ def policy_from_json(given: Mapping[str, Any]) -> PolicyValue:
 def backoff(policy: Policy, attempt: int, error: BaseException, draw: float) -> float | None:
     """Seconds to wait after failure number `attempt` (from 1), or None to give up.
 
-    Finite, never negative, never above ten years. A callable that raises or answers nonsense falls back to the default policy: one
-    more chance costs less than a lost job.
+    Finite, never negative, never above ten years. A callable that raises or answers nonsense falls back to the default
+    policy: one more chance costs less than a lost job.
     """
     if isinstance(policy, (Exponential, Fixed, Linear, Steps)):
         return policy.delay(attempt, draw)
@@ -184,8 +189,8 @@ def decide(
 ) -> Decision:
     """What becomes of `job`, which is running, after its body raised `error` at `now`.
 
-    `retry_on` (when given) names the only errors worth another attempt, besides timeouts and an explicit `Retry`; `give_up_on` those that
-    are not, whatever attempts are left.
+    `retry_on` (when given) names the only errors worth another attempt, besides timeouts and an explicit `Retry`;
+    `give_up_on` those that are not, whatever attempts are left.
     """
     if isinstance(error, Stopped):
         return Decision("cancel" if error.reason in ("user", "superseded") else "give_back")

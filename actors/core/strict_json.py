@@ -1,4 +1,4 @@
-"""Strict JSON: what every store can keep and every reader reads the same way. Nothing is coerced, nothing is dropped."""
+"""Strict JSON: what every store can keep and every reader reads the same way. Nothing is coerced or dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ _LONGEST: Final = 2**63 - 1
 _LEAST: Final = -(2**63)
 
 
-
 class NotJSON(ValueError):
     """A value or a text that is not strict JSON."""
 
@@ -23,7 +22,8 @@ class NotJSON(ValueError):
 def check_json(given: Any, depth: int = 0, path: str = "") -> None:
     """Raise `NotJSON`, naming the place, unless `given` is made of what JSON can say and every store can keep.
 
-    Refused: NaN and infinities, integers beyond 64 bits, lone surrogates and NUL in strings, keys that are no strings, more than
+    Refused: NaN and infinities, integers beyond 64 bits, lone surrogates and NUL in strings, keys that are no strings,
+    more than
     `MAX_DEPTH` levels, and every other Python type.
     """
     kind = type(given)
@@ -83,7 +83,8 @@ def dumps(given: Any) -> str:
 
 
 def loads(text: bytes | str) -> Any:
-    """Strict JSON: what `json.loads` reads, less NaN, infinities, duplicate keys, surrogates, NUL, deep nesting and huge numbers.
+    """Strict JSON: what `json.loads` reads, less NaN, infinities, duplicate keys, surrogates, NUL, deep nesting and
+    huge numbers.
 
     Raises `NotJSON` with the reason.
     """

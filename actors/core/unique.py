@@ -1,4 +1,6 @@
-"""Unique keys: at most one job per key, for as long as the rule says. De-duplication, throttle and debounce come with it."""
+"""Unique keys: at most one job per key, for as long as the rule says. De-duplication, throttle and debounce come with
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,11 @@ LONGEST_KEY: Final = 200
 class Unique:
     """Enqueue nothing while another job of the same type and owner holds the same key.
 
-    `key`: text, or a function of the payload object, or None: the whole payload. A job holds its key while it is in one of `states`
-    (default: unfinished) and, with `within`, only for that many seconds after its enqueue (then the default is any state: a throttle).
-    `on_conflict`: `skip` answers with the job that is there, `raise` raises `Conflict`, `replace` puts the new job in the place of one that has
-    not started (a debounce) and skips when it has.
+    `key`: text, or a function of the payload object, or None: the whole payload. A job holds its key while it is in one
+    of `states` (default: unfinished) and, with `within`, only for that many seconds after its enqueue (then the default
+    is any state: a throttle).
+    `on_conflict`: `skip` answers with the job that is there, `raise` raises `Conflict`, `replace` puts the new job in
+    the place of one that has not started (a debounce) and skips when it has.
     """
 
     key: str | Callable[[Any], str] | None = None

@@ -1,7 +1,8 @@
 """`value`: frozen for the type checkers, plain slots at run time.
 
-A frozen attrs class pays `object.__setattr__` for every field it sets; with twenty fields a job that is the dearest line of
-the tick. The checkers refuse assignment just the same, so the promise is kept where it can be broken: in the editor.
+A frozen attrs class pays `object.__setattr__` for every field it sets; with twenty fields a job that is the dearest
+line of the tick. The checkers refuse assignment just the same, so the promise is kept where it can be broken: in the
+editor.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import attrs
 
+from actors import ScheduleInfo
 from actors.core.job import AttemptError, JobRecord, moment
 from actors.core.registry import JobDefinition, Registry
 from actors.server.problems import clip
-from actors.timetable import ScheduleInfo
 
 OPTION_NAMES: Final = (
     "priority",

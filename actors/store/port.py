@@ -1,6 +1,7 @@
 """The store port: rows and compare-and-swap, no rules. Everything a store is told to write was computed by the core.
 
-A store keeps jobs, their results, errors, notes, unique and idempotency keys, schedules with their cursors, and settings. One
+A store keeps jobs, their results, errors, notes, unique and idempotency keys, schedules with their cursors, and
+settings. One
 `commit` is one transaction. `actors.testing.check_store` is the conformance suite that every store passes.
 """
 
@@ -22,7 +23,9 @@ MOST_LINES: Final = 1_000  # log lines kept with a job
 
 @value(kw_only=True)
 class UniqueKey:
-    """Refuse the insert while another job holds `key`: one whose state is in `states` and, if given, before `expires_at`."""
+    """Refuse the insert while another job holds `key`: one whose state is in `states` and, if given, before
+    `expires_at`.
+    """
 
     key: str
     states: frozenset[State]
@@ -43,9 +46,9 @@ class IdempotencyKey:
 class Insert:
     """A new job. Its `standing.seq` is 0: the store numbers it, and never uses a number twice.
 
-    Checked in this order: its group (`lost`), the idempotency key (`existing` or `conflict`), the id when `own_id` (`existing` when owner,
-    type and payload are equal, else `conflict`), the unique key (`unique`), `limit` (`full` when the queue already has that many
-    scheduled and pending jobs, those of this batch included).
+    Checked in this order: its group (`lost`), the idempotency key (`existing` or `conflict`), the id when `own_id`
+    (`existing` when owner, type and payload are equal, else `conflict`), the unique key (`unique`), `limit` (`full`
+    when the queue already has that many scheduled and pending jobs, those of this batch included).
     """
 
     spec: JobSpec
@@ -61,8 +64,8 @@ class Insert:
 class Write:
     """One step of one job: applies only if the stored version is still `job.standing.version` (and the job exists).
 
-    `result` is kept with the job; `error` is appended to its history. A `replay` drops the result, the progress and the saved state, and keeps the
-    errors; every write clears the row's stop request.
+    `result` is kept with the job; `error` is appended to its history. A `replay` drops the result, the progress and the
+    saved state, and keeps the errors; every write clears the row's stop request.
     """
 
     job: JobRecord
@@ -75,7 +78,9 @@ class Write:
 
 @value(kw_only=True)
 class Stop:
-    """Ask whoever runs job `id` to stop, beside the row: no new version. Applies only while it is running; the first reason stays."""
+    """Ask whoever runs job `id` to stop, beside the row: no new version. Applies only while it is running; the first
+    reason stays.
+    """
 
     id: str
     reason: Reason
@@ -83,7 +88,8 @@ class Stop:
 
 @value(kw_only=True)
 class Note:
-    """What a body said of itself while running. Applies only while the job is running its `run`-th run; bumps no version.
+    """What a body said of itself while running. Applies only while the job is running its `run`-th run; bumps no
+    version.
 
     Log lines are appended; the last `MOST_LINES` of a job are kept.
     """
@@ -97,7 +103,9 @@ class Note:
 
 @value(kw_only=True)
 class Claim:
-    """Take up to `limit` pending jobs of `queue`, in order: priority downwards, front, run_at, seq. Nothing from a paused queue."""
+    """Take up to `limit` pending jobs of `queue`, in order: priority downwards, front, run_at, seq. Nothing from a
+    paused queue.
+    """
 
     queue: str
     limit: int
@@ -129,9 +137,11 @@ class SlotRecord:
 
 @value(kw_only=True)
 class ScheduleMove:
-    """Move schedule `name` on, only if its cursor is still `expect`; its group's inserts are refused (`lost`) when it is not.
+    """Move schedule `name` on, only if its cursor is still `expect`; its group's inserts are refused (`lost`) when it
+    is not.
 
-    Adds one to `fired` and sets `last_run` and `last_job` for each slot with a job. Slots are kept, the newest 1 000 per schedule.
+    Adds one to `fired` and sets `last_run` and `last_job` for each slot with a job. Slots are kept, the newest 1 000
+    per schedule.
     """
 
     name: str
@@ -152,15 +162,19 @@ class ScheduleError:
 
 @attrs.define(kw_only=True)
 class Batch:
-    """What one tick remembers. Applied in the order of the fields, in one transaction; a part that loses leaves the others alone.
+    """What one tick remembers. Applied in the order of the fields, in one transaction; a part that loses leaves the
+    others alone.
 
-    Items of one `group` (any number but 0) succeed or fail together: when a write or a schedule move of the group loses, the group's
-    other writes change nothing and its inserts are refused as `lost`. (An `existing`, `unique`, ... insert is an answer, not a loss.)
+    Items of one `group` (any number but 0) succeed or fail together: when a write or a schedule move of the group
+    loses, the group's other writes change nothing and its inserts are refused as `lost`. (An `existing`, `unique`, ...
+    insert is an answer, not a loss.)
     """
 
     now: int
     settings: dict[str, str | None] = attrs.Factory(dict)  # None removes the key
-    schedules: list[ScheduleRecord] = attrs.Factory(list)  # inserted; where the name is known only definition and paused change
+    schedules: list[ScheduleRecord] = attrs.Factory(
+        list
+    )  # inserted; where the name is known only definition and paused change
     forget_schedules: list[str] = attrs.Factory(list)
     schedule_moves: list[ScheduleMove] = attrs.Factory(list)
     schedule_errors: list[ScheduleError] = attrs.Factory(list)
@@ -168,8 +182,12 @@ class Batch:
     writes: list[Write] = attrs.Factory(list)
     inserts: list[Insert] = attrs.Factory(list)
     stops: list[Stop] = attrs.Factory(list)
-    deletes: list[JobRecord] = attrs.Factory(list)  # applies only at the same version; the job and all that is kept with it is gone
-    claims: list[Claim] = attrs.Factory(list)  # after promoting what is due: scheduled jobs with run_at <= now become pending
+    deletes: list[JobRecord] = attrs.Factory(
+        list
+    )  # applies only at the same version; the job and all that is kept with it is gone
+    claims: list[Claim] = attrs.Factory(
+        list
+    )  # after promoting what is due: scheduled jobs with run_at <= now become pending
     types: frozenset[str] = frozenset()  # the job types this program knows: nothing else is claimed
     list_promoted: bool = False
 
@@ -182,7 +200,9 @@ Verdict = Literal["existing", "conflict", "unique", "full", "lost"]
 
 @value
 class Refusal:
-    """Why an insert was not made; `id` and `state` are those of the job that was there first (not for `full` and `lost`)."""
+    """Why an insert was not made; `id` and `state` are those of the job that was there first (not for `full` and
+    `lost`).
+    """
 
     verdict: Verdict
     id: str | None = None
@@ -191,22 +211,34 @@ class Refusal:
 
 @attrs.define(kw_only=True)
 class Outcome:
-    """What a commit did. Sparse: an insert that is not in `refused` was made, a write that is not in `lost` was applied."""
+    """What a commit did. Sparse: an insert that is not in `refused` was made, a write that is not in `lost` was
+    applied.
+    """
 
     refused: dict[int, Refusal] = attrs.Factory(dict)  # by index into batch.inserts
     lost: set[int] = attrs.Factory(set)  # indexes into batch.writes
     lost_moves: set[int] = attrs.Factory(set)  # indexes into batch.schedule_moves
     undeleted: set[int] = attrs.Factory(set)  # indexes into batch.deletes
-    unstopped: set[int] = attrs.Factory(set)  # indexes into batch.stops: the job was not running (asked before is no reason)
-    claimed: list[JobRecord] = attrs.Factory(list)  # as they stand now (running), in claim order, `errors` and `saved_json` included
-    promoted: list[JobRecord] = attrs.Factory(list)  # when `list_promoted`: as they stood after the promotion (without results and notes)
-    stops: list[tuple[str, Reason]] = attrs.Factory(list)  # every running job of this holder that somebody asked to stop
+    unstopped: set[int] = attrs.Factory(
+        set
+    )  # indexes into batch.stops: the job was not running (asked before is no reason)
+    claimed: list[JobRecord] = attrs.Factory(
+        list
+    )  # as they stand now (running), in claim order, `errors` and `saved_json` included
+    promoted: list[JobRecord] = attrs.Factory(
+        list
+    )  # when `list_promoted`: as they stood after the promotion (without results and notes)
+    stops: list[tuple[str, Reason]] = attrs.Factory(
+        list
+    )  # every running job of this holder that somebody asked to stop
     next_due: int | None = None  # the earliest run_at among scheduled jobs
 
 
 @value(kw_only=True)
 class Query:
-    """Which jobs, in which order. None means any. `after` is the cursor of the page before; an unreadable one is a `BadOption`."""
+    """Which jobs, in which order. None means any. `after` is the cursor of the page before; an unreadable one is a
+    `BadOption`.
+    """
 
     states: frozenset[State] | None = None
     type: str | None = None
@@ -215,7 +247,9 @@ class Query:
     owner: str | None = None
     holder: str | None = None
     text: str | None = None  # a substring of the id, the type or the last error's type or message
-    order: Literal["newest", "finished"] = "newest"  # by seq downwards, or by finished_at (then seq) downwards: final jobs only
+    order: Literal["newest", "finished"] = (
+        "newest"  # by seq downwards, or by finished_at (then seq) downwards: final jobs only
+    )
     limit: int = 100
     after: str | None = None
 
@@ -230,7 +264,9 @@ class Page:
 
 @value(kw_only=True)
 class Counts:
-    """How many jobs: `now` by (queue, priority rank, state); `ended`, the same for all that ever reached a final state (never falls)."""
+    """How many jobs: `now` by (queue, priority rank, state); `ended`, the same for all that ever reached a final state
+    (never falls).
+    """
 
     now: Mapping[tuple[str, int, State], int]
     ended: Mapping[tuple[str, int, State], int]
@@ -239,9 +275,11 @@ class Counts:
 
 
 class Store(Protocol):
-    """Where jobs are kept. Errors are `StoreBusy`, `StoreFull` or `StoreError`; after one of them a commit may have happened or not.
+    """Where jobs are kept. Errors are `StoreBusy`, `StoreFull` or `StoreError`; after one of them a commit may have
+    happened or not.
 
-    A store object may serve several holders (processes, or systems of one program) at a time. Reads see every commit that was answered.
+    A store object may serve several holders (processes, or systems of one program) at a time. Reads see every commit
+    that was answered.
     """
 
     async def open(self, holder: str, now: int) -> None:
@@ -249,13 +287,17 @@ class Store(Protocol):
         ...
 
     async def close(self, holder: str) -> None:
-        """Stop serving `holder` and forget it; jobs it still holds count as held by one that vanished. The last closing frees everything."""
+        """Stop serving `holder` and forget it; jobs it still holds count as held by one that vanished. The last closing
+        frees everything.
+        """
         ...
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        """Apply `batch` in one transaction and say what happened. Cancellation does not tear it: it waits for the answer.
+        """Apply `batch` in one transaction and say what happened. Cancellation does not tear it: it waits for the
+        answer.
 
-        Idempotent: ticks of a holder grow by one, and a repeat of the last tick returns the first outcome and changes nothing.
+        Idempotent: ticks of a holder grow by one, and a repeat of the last tick returns the first outcome and changes
+        nothing.
         """
         ...
 
@@ -288,8 +330,10 @@ class Store(Protocol):
         ...
 
     async def beat(self, holder: str, now: int, lease: float) -> float:
-        """`holder` is alive, and may be silent for `lease` seconds from now. Answers after how many seconds to beat and look for vanished
-        holders again: `math.inf` while there is no other holder to look after or to be seen by (`wakeup` returns when one opens)."""
+        """`holder` is alive, and may be silent for `lease` seconds from now. Answers after how many seconds to beat and
+        look for vanished holders again: `math.inf` while there is no other holder to look after or to be seen by
+        (`wakeup` returns when one opens).
+        """
         ...
 
     async def vanished(self, holder: str, now: int) -> list[str]:
@@ -297,5 +341,7 @@ class Store(Protocol):
         ...
 
     async def wakeup(self, holder: str) -> None:
-        """Return when another holder opened, or may have changed something (new jobs, stops, settings, schedules); may return for nothing."""
+        """Return when another holder opened, or may have changed something (new jobs, stops, settings, schedules); may
+        return for nothing.
+        """
         ...

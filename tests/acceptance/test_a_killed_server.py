@@ -83,7 +83,9 @@ class Server:
     def wait_for(self, met: Any, what: str) -> None:
         until = time.monotonic() + 30
         while not met():
-            assert time.monotonic() < until, f"{what} did not come within 30 s\n{(self.folder / 'log').read_text()[-3000:]}"
+            assert time.monotonic() < until, (
+                f"{what} did not come within 30 s\n{(self.folder / 'log').read_text()[-3000:]}"
+            )
             time.sleep(0.02)  # another process's work: there is nothing to wait on
 
 

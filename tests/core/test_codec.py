@@ -72,7 +72,9 @@ integers = st.integers(-(2**63), 2**63 - 1)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 zones = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-1439, 1439))
 json_values = st.recursive(
-    st.none() | st.booleans() | integers | floats | text, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=6
+    st.none() | st.booleans() | integers | floats | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
 )
 leaves = st.builds(Leaf, name=text, size=integers, weight=floats, flags=st.frozensets(text, max_size=3))
 trees = st.recursive(
@@ -167,7 +169,14 @@ def test_every_wrong_field_is_named_at_once(fields: list[str], data: st.DataObje
 def test_paths_lead_to_the_place():
     with pytest.raises(BadPayload) as bad:
         DEFINITION.from_fields(
-            {"leaf": {"name": 1, "size": "x"}, "leaves": [{"name": "a"}, {"name": 2}], "by_name": {"k": {"name": 3}}, "child": {"leaf": {}}, "pair": [1, 2], "more": 1}
+            {
+                "leaf": {"name": 1, "size": "x"},
+                "leaves": [{"name": "a"}, {"name": 2}],
+                "by_name": {"k": {"name": 3}},
+                "child": {"leaf": {}},
+                "pair": [1, 2],
+                "more": 1,
+            }
         )
     assert dict(bad.value.problems) == {
         "leaf.name": "expected a string, not an integer (1)",
@@ -230,12 +239,17 @@ def test_times_keep_their_instant_and_offset():
     when = datetime(2026, 3, 29, 2, 30, tzinfo=timezone(timedelta(hours=2)))
     decoded = DEFINITION.decode(DEFINITION.encode(Tree(leaf=Leaf("a"), when=when))).when
     assert decoded == when and decoded.utcoffset() == timedelta(hours=2)
-    assert DEFINITION.from_fields({"leaf": {"name": "a"}, "when": "2026-01-01T00:00:00Z"}).when == datetime(2026, 1, 1, tzinfo=UTC)
+    assert DEFINITION.from_fields({"leaf": {"name": "a"}, "when": "2026-01-01T00:00:00Z"}).when == datetime(
+        2026, 1, 1, tzinfo=UTC
+    )
 
 
 def test_sets_are_written_in_a_steady_order():
     flags = [f"flag {n}" for n in range(50)]
-    texts = {DEFINITION.encode(Tree(leaf=Leaf("a", flags=frozenset(order)))) for order in (flags, flags[::-1], flags[25:] + flags[:25])}
+    texts = {
+        DEFINITION.encode(Tree(leaf=Leaf("a", flags=frozenset(order))))
+        for order in (flags, flags[::-1], flags[25:] + flags[:25])
+    }
     assert len(texts) == 1
 
 

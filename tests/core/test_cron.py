@@ -370,9 +370,7 @@ def meanings(draw: st.DrawFn) -> Meaning:
 
     def has_day(d: date) -> bool:
         in_month = d.day in day.values or any(test(d) for test in day.days)
-        in_week = bool(weekday.values & {d.isoweekday(), d.isoweekday() % 7}) or any(
-            test(d) for test in weekday.days
-        )
+        in_week = bool(weekday.values & {d.isoweekday(), d.isoweekday() % 7}) or any(test(d) for test in weekday.days)
         return d.month in month.values and ((in_month and in_week) if both else (in_month or in_week))
 
     return Meaning(" ".join(texts), seconds, sorted(minute.values), sorted(hour.values), has_day)
@@ -417,9 +415,9 @@ CHANGES_OF_2024 = [
     (10, 27, 1),
     (11, 3, 6),
 ]
-NEAR_CHANGES = st.tuples(
-    st.sampled_from(CHANGES_OF_2024), st.integers(-4 * 3600 * 10**6, 4 * 3600 * 10**6)
-).map(lambda near: datetime(2024, *near[0], tzinfo=UTC) + timedelta(microseconds=near[1]))
+NEAR_CHANGES = st.tuples(st.sampled_from(CHANGES_OF_2024), st.integers(-4 * 3600 * 10**6, 4 * 3600 * 10**6)).map(
+    lambda near: datetime(2024, *near[0], tzinfo=UTC) + timedelta(microseconds=near[1])
+)
 
 
 @settings(deadline=None, max_examples=200)
@@ -512,9 +510,7 @@ def brute_force(change: Change, start: datetime, end: datetime) -> list[list[dat
     reading = (start + min(change.before, change.after)).replace(second=0)
     while reading < end + max(change.before, change.after):
         early, late = reading - change.before, reading - change.after
-        shown = [instant for instant in [early] if instant < at] + [
-            instant for instant in [late] if instant >= at
-        ]
+        shown = [instant for instant in [early] if instant < at] + [instant for instant in [late] if instant >= at]
         for night, into in zip(NIGHTS, found, strict=True):
             if night.matches(reading):
                 into.update(shown if night.is_rhythm else (shown[:1] or [at]))
@@ -544,9 +540,7 @@ def check_night(zone: ZoneInfo, change: Change) -> None:
 def check_daily(zone: ZoneInfo, change: Change) -> None:
     """One run for each of five dates, however long they are."""
     middle = change.at.astimezone(zone).date()
-    after, last = (
-        datetime(d.year, d.month, d.day, tzinfo=zone) for d in (middle - 2 * DAY, middle + 3 * DAY)
-    )
+    after, last = (datetime(d.year, d.month, d.day, tzinfo=zone) for d in (middle - 2 * DAY, middle + 3 * DAY))
     assert len(list(runs(parsed("30 2 * * *"), after, last))) == 5, f"{zone.key} at {change}"
 
 
@@ -614,9 +608,7 @@ def test_an_appointment_in_the_gap_runs_once_when_the_clocks_jump() -> None:
     assert not CronExpression.parse("30 2 * * *").matches(datetime(2024, 3, 31, 2, 30, tzinfo=berlin))
     in_gap = datetime(2024, 3, 31, 2, 30, tzinfo=berlin)
     assert CronExpression.parse("45 2 * * *").next_run(in_gap) == datetime(2024, 4, 1, 2, 45, tzinfo=berlin)
-    assert CronExpression.parse("*/15 * * * *").next_run(in_gap) == datetime(
-        2024, 3, 31, 3, 45, tzinfo=berlin
-    )
+    assert CronExpression.parse("*/15 * * * *").next_run(in_gap) == datetime(2024, 3, 31, 3, 45, tzinfo=berlin)
 
 
 def test_a_time_that_comes_twice_is_two_instants() -> None:
@@ -636,9 +628,7 @@ def test_a_time_that_comes_twice_is_two_instants() -> None:
 def test_other_kinds_of_zones_will_do() -> None:
     cron = CronExpression.parse("30 2 * * *")
     fixed = timezone(timedelta(hours=5, minutes=45))
-    assert cron.next_run(datetime(2024, 3, 31, 2, 30, tzinfo=fixed)) == datetime(
-        2024, 4, 1, 2, 30, tzinfo=fixed
-    )
+    assert cron.next_run(datetime(2024, 3, 31, 2, 30, tzinfo=fixed)) == datetime(2024, 4, 1, 2, 30, tzinfo=fixed)
     assert cron.next_run(datetime(2024, 3, 31, 2, fold=1, tzinfo=UTC)).day == 31  # a fold without a meaning
     for naive in (cron.next_run, cron.matches):
         with pytest.raises(ValueError, match="has no time zone"):

@@ -54,7 +54,9 @@ def test_an_own_id_may_be(good: str):
     assert check_id(good) == good
 
 
-@pytest.mark.parametrize("bad", ["", "-a", ".a", "a b", "a/b", "a\n", "ä", "\ud800", "a\0", "x" * 129, "٣", None, 5, b"a", ["a"]])
+@pytest.mark.parametrize(
+    "bad", ["", "-a", ".a", "a b", "a/b", "a\n", "ä", "\ud800", "a\0", "x" * 129, "٣", None, 5, b"a", ["a"]]
+)
 def test_an_own_id_may_not_be(bad: Any):
     with pytest.raises(BadOption, match="1 to 128 letters"):
         check_id(bad)

@@ -57,11 +57,21 @@ def test_what_is_absent_is_illegal_and_names_job_state_and_verb(step: Step, stat
     assert standing == Standing(1, state, 4, 1, 1, 0, 5, 5, None, None)
 
 
-@given(st.sampled_from(legal).flatmap(lambda pair: st.tuples(st.just(pair[0]), standings(pair[1]))), numbers, st.none() | numbers)
+@given(
+    st.sampled_from(legal).flatmap(lambda pair: st.tuples(st.just(pair[0]), standings(pair[1]))),
+    numbers,
+    st.none() | numbers,
+)
 def test_each_step_sets_what_it_must_and_nothing_else(pair: tuple[Step, Standing], now: int, run_at: int | None):
     step, old = pair
     before = attrs.evolve(old)
-    new = advance(JobRecord(SPEC, old), step, now, run_at=run_at if step in ("retry", "snooze", "promote") else None, holder="me" if step == "claim" else None)
+    new = advance(
+        JobRecord(SPEC, old),
+        step,
+        now,
+        run_at=run_at if step in ("retry", "snooze", "promote") else None,
+        holder="me" if step == "claim" else None,
+    )
     assert old == before and new is not old
     assert new.seq == old.seq
     assert new.state == TRANSITIONS[step][old.state]
@@ -122,7 +132,7 @@ def test_along_any_path_versions_grow_and_runs_never_fall(standing: Standing, st
 def test_the_table_is_whole():
     assert set(TRANSITIONS) == set(STEPS) == set(VERBS)
     assert set(NAMES) == set(STEPS)
-    assert UNFINISHED | FINAL == set(STATES) and not UNFINISHED & FINAL
+    assert set(STATES) == UNFINISHED | FINAL and not UNFINISHED & FINAL
     assert set(STATUS) == set(STATES)
     reached = {state for moves in TRANSITIONS.values() for state in moves.values()}
     assert reached == set(STATES)

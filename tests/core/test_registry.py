@@ -204,18 +204,39 @@ def test_a_plain_function_runs_in_a_thread_and_says_when_it_is_told_otherwise(jo
 
     assert jobs["plain"].options.run_in == "thread"
     with pytest.raises(BadOption, match="thread, as the body is a plain def"):
-        jobs.job(run_in="trio")(lambda: None)
+        jobs.job(type="named", run_in="trio")(lambda: None)
 
 
 def test_options_are_kept_with_the_type(jobs):
     unique = actors.Unique()
 
-    @jobs.job(queue="q", priority="high", max_attempts=7, timeout=3, retry=Fixed(1), retry_on=(OSError,), unique=unique, description="d", tags=["a", "b", "a"])
+    @jobs.job(
+        queue="q",
+        priority="high",
+        max_attempts=7,
+        timeout=3,
+        retry=Fixed(1),
+        retry_on=(OSError,),
+        unique=unique,
+        description="d",
+        tags=["a", "b", "a"],
+    )
     async def work() -> None: ...
 
     options = jobs["work"].options
-    assert (options.queue, options.priority, options.max_attempts, options.timeout, options.retry) == ("q", "high", 7, 3, Fixed(1))
-    assert (options.retry_on, options.unique, options.description, options.tags) == ((OSError,), unique, "d", ("a", "b"))
+    assert (options.queue, options.priority, options.max_attempts, options.timeout, options.retry) == (
+        "q",
+        "high",
+        7,
+        3,
+        Fixed(1),
+    )
+    assert (options.retry_on, options.unique, options.description, options.tags) == (
+        (OSError,),
+        unique,
+        "d",
+        ("a", "b"),
+    )
     with pytest.raises(RegistrationError, match="'<lambda>'"):
         jobs.job()(lambda: None)
     jobs.job(type="named")(lambda: None)
@@ -246,7 +267,9 @@ def test_what_is_no_job_says_what_to_do(jobs):
         async def execute(self, ctx: actors.JobContext) -> None: ...
 
     for uncalled, name in ((send, "send"), (Mail, "Mail")):
-        with pytest.raises(TypeError, match=rf"{name} is a job type, not a job: call it, as in enqueue\({name}\(\.\.\.\)\)"):
+        with pytest.raises(
+            TypeError, match=rf"{name} is a job type, not a job: call it, as in enqueue\({name}\(\.\.\.\)\)"
+        ):
             jobs.resolve(uncalled)
     for strange in (5, None, "send", lambda: None, object()):
         with pytest.raises(TypeError, match="expected a job"):
@@ -332,7 +355,7 @@ def test_a_default_that_is_changed_in_one_run_is_whole_in_the_next(jobs):
     """Python shares a mutable default; a queue of jobs must not."""
 
     @jobs.job()
-    async def collect(into: list[int] = []) -> None: ...  # noqa: B006
+    async def collect(into: list[int] = []) -> None: ...
 
     definition = jobs["collect"]
     definition.decode("{}").into.append(5)

@@ -37,7 +37,10 @@ exponentials = st.builds(
     jitter=st.sampled_from(["equal", "full", "none"]),
 )
 policies = st.one_of(
-    exponentials, st.builds(Fixed, seconds), st.builds(Linear, seconds, seconds), st.builds(Steps, st.lists(seconds, min_size=1, max_size=9))
+    exponentials,
+    st.builds(Fixed, seconds),
+    st.builds(Linear, seconds, seconds),
+    st.builds(Steps, st.lists(seconds, min_size=1, max_size=9)),
 )
 
 
@@ -77,11 +80,22 @@ def test_nothing_times_anything_is_nothing():
 
 
 def test_the_default_waits_2_4_8_and_so_on():
-    assert [attrs.evolve(DEFAULT_POLICY, jitter="none").delay(attempt, 0) for attempt in range(1, 6)] == [2, 4, 8, 16, 32]
-    assert DEFAULT_POLICY == Exponential(base=2.0, factor=2.0, cap=3600.0, jitter="equal")
+    assert [attrs.evolve(DEFAULT_POLICY, jitter="none").delay(attempt, 0) for attempt in range(1, 6)] == [
+        2,
+        4,
+        8,
+        16,
+        32,
+    ]
+    assert Exponential(base=2.0, factor=2.0, cap=3600.0, jitter="equal") == DEFAULT_POLICY
 
 
-@given(st.one_of(exponentials.map(lambda policy: attrs.evolve(policy, jitter="none")), st.builds(Linear, seconds, seconds)), attempts)
+@given(
+    st.one_of(
+        exponentials.map(lambda policy: attrs.evolve(policy, jitter="none")), st.builds(Linear, seconds, seconds)
+    ),
+    attempts,
+)
 def test_without_jitter_no_delay_is_shorter_than_the_one_before(policy: Any, attempt: int):
     assert policy.delay(attempt, 0.0) <= policy.delay(attempt + 1, 0.0)
 
@@ -116,7 +130,9 @@ def test_an_integer_factor_takes_no_time_at_attempt_a_million():
 
 
 @pytest.mark.parametrize(
-    "answer", [-1, -0.0001, math.nan, "soon", [], object(), 10**400, b"5", "5", True, complex(1, 1), math.inf], ids=lambda answer: str(answer)[:12]
+    "answer",
+    [-1, -0.0001, math.nan, "soon", [], object(), 10**400, b"5", "5", True, complex(1, 1), math.inf],
+    ids=lambda answer: str(answer)[:12],
 )
 def test_a_callable_that_answers_nonsense_falls_back(answer: Any):
     given = backoff(lambda attempt, error: answer, 2, ValueError(), 0.5)
@@ -158,10 +174,22 @@ def test_a_function_can_not_be_kept_with_a_job():
 
 @pytest.mark.parametrize("bad", [-1, math.nan, math.inf, 1e18, "5", True, None])
 def test_a_policy_that_can_not_be_is_refused(bad: Any):
-    for make in (Fixed, Exponential, Linear, lambda given: Steps([1, given]), lambda given: Exponential(1, 2, given), lambda given: Linear(1, given)):
+    for make in (
+        Fixed,
+        Exponential,
+        Linear,
+        lambda given: Steps([1, given]),
+        lambda given: Exponential(1, 2, given),
+        lambda given: Linear(1, given),
+    ):
         with pytest.raises(BadOption):
             make(bad)
-    for wrong in (lambda: Steps([]), lambda: Exponential(factor=0.5), lambda: Exponential(factor=math.nan), lambda: Exponential(jitter="some")):  # type: ignore[arg-type]
+    for wrong in (
+        lambda: Steps([]),
+        lambda: Exponential(factor=0.5),
+        lambda: Exponential(factor=math.nan),
+        lambda: Exponential(jitter="some"),
+    ):  # type: ignore[arg-type]
         with pytest.raises(BadOption):
             wrong()
 
@@ -170,7 +198,9 @@ def test_a_policy_that_can_not_be_is_refused(bad: Any):
 
 
 @given(st.integers(0, 5), st.integers(1, 6), st.floats(0, 1e6), draws, st.integers(0, 2**50))
-def test_a_failure_is_retried_while_attempts_are_left_and_not_before_its_back_off(attempt: int, most: int, wait: float, draw: float, now: int):
+def test_a_failure_is_retried_while_attempts_are_left_and_not_before_its_back_off(
+    attempt: int, most: int, wait: float, draw: float, now: int
+):
     if attempt >= most:
         return
     decision = decide(running(attempt, most), ValueError(), Fixed(wait), draw, now)

@@ -60,9 +60,7 @@ def fastest(action: Callable[[], object], goal: float, tries: int = 5) -> float:
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.0009, math.nan, math.inf, -math.inf, True, 10**400])
 def test_a_period_is_finite_and_at_least_a_millisecond(seconds: float) -> None:
-    with pytest.raises(
-        ValueError, match=r"expected a finite number of seconds, at least 0\.001|not a number"
-    ):
+    with pytest.raises(ValueError, match=r"expected a finite number of seconds, at least 0\.001|not a number"):
         Every(seconds)
 
 
@@ -86,9 +84,7 @@ def test_a_moment_is_aware_and_kept_in_utc() -> None:
     berlin = datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
     assert At(berlin) == At(datetime(2024, 10, 27, 1, 30, tzinfo=UTC))
     assert At(berlin).when.tzinfo is UTC
-    with pytest.raises(
-        ValueError, match="At 2024-01-01T00:00:00 has no time zone: expected an aware datetime"
-    ):
+    with pytest.raises(ValueError, match="At 2024-01-01T00:00:00 has no time zone: expected an aware datetime"):
         At(datetime(2024, 1, 1))
     with pytest.raises(ValueError, match="out of range"):
         At(datetime.max.replace(tzinfo=UTC))
@@ -155,9 +151,7 @@ JANUARY, JUNE = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UT
         ({"start": JUNE, "end": JUNE}, ValueError, "is not before end"),
     ],
 )
-def test_a_timing_says_what_is_wrong_with_it(
-    options: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_a_timing_says_what_is_wrong_with_it(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         timing("@daily", **options)
     assert message in str(caught.value)
@@ -174,9 +168,9 @@ def test_a_declaration_keeps_the_stored_anchor_while_its_period_is_the_same() ->
 
 INSTANTS = st.integers(BASE - 40 * YEAR, BASE + 40 * YEAR)
 WHENS = st.one_of(
-    st.sampled_from(
-        ["* * * * *", "*/15 * * * *", "30 2 * * *", "0 0 29 2 *", "*/10 * * * * *", "@weekly"]
-    ).map(parse_when),
+    st.sampled_from(["* * * * *", "*/15 * * * *", "30 2 * * *", "0 0 29 2 *", "*/10 * * * * *", "@weekly"]).map(
+        parse_when
+    ),
     st.floats(0.001, 1e6).map(Every),
     st.integers(1, 10**6).map(Every),
     INSTANTS.map(from_instant).map(At),
@@ -269,9 +263,7 @@ def slots(one: Timing, after: int, until: int, most: int = 100_000) -> list[int]
 
 @settings(deadline=None)
 @given(one=timings(), after=INSTANTS, share=st.integers(0, 999))
-def test_the_next_slot_is_later_and_within_bounds_and_none_lies_between(
-    one: Timing, after: int, share: int
-) -> None:
+def test_the_next_slot_is_later_and_within_bounds_and_none_lies_between(one: Timing, after: int, share: int) -> None:
     slot = next_slot(one, after)
     if slot is None:
         first = max(after, one.anchor if one.start is None else one.start)
@@ -284,9 +276,7 @@ def test_the_next_slot_is_later_and_within_bounds_and_none_lies_between(
     assert next_slot(one, between) == slot
 
 
-@given(
-    anchor=INSTANTS, period=st.integers(1000, 10**9), number=st.integers(1, 10**6), part=st.integers(1, 10**9)
-)
+@given(anchor=INSTANTS, period=st.integers(1000, 10**9), number=st.integers(1, 10**6), part=st.integers(1, 10**9))
 def test_a_period_never_drifts(anchor: int, period: int, number: int, part: int) -> None:
     one = timing(Every(period / S), anchor=anchor)
     slot = anchor + number * period
@@ -325,10 +315,7 @@ def test_cron_slots_follow_the_wall_clock_of_the_zone() -> None:
     march, october = (to_instant(datetime(2024, m, d, tzinfo=UTC)) for m, d in ((3, 30), (10, 26)))
     told = [from_instant(slot, one.zone).strftime("%d %H:%M") for slot in slots(one, march, march + 3 * DAY)]
     assert told == ["30 02:30", "31 03:00", "01 02:30"]
-    told = [
-        from_instant(slot, one.zone).strftime("%d %H:%M %z")
-        for slot in slots(one, october, october + 3 * DAY)
-    ]
+    told = [from_instant(slot, one.zone).strftime("%d %H:%M %z") for slot in slots(one, october, october + 3 * DAY)]
     assert told == ["26 02:30 +0200", "27 02:30 +0200", "28 02:30 +0100"]
 
 
@@ -424,9 +411,7 @@ def told(one: Timing, cursor: int, answer: Due) -> list[int]:
 
 SHORT = st.one_of(
     st.integers(500_000, 20 * S).map(lambda period: Every(period / S)),
-    st.sampled_from(["* * * * *", "*/7 * * * * *", "0,1,30 * * * * *", "* 0 * * *", "*/10 2 * * *"]).map(
-        parse_when
-    ),
+    st.sampled_from(["* * * * *", "*/7 * * * * *", "0,1,30 * * * * *", "* 0 * * *", "*/10 2 * * *"]).map(parse_when),
     st.integers(-600, 600).map(lambda at: At(from_instant(BASE + at * S))),
 )
 
@@ -630,14 +615,11 @@ def test_a_long_run_of_missed_slots_is_counted() -> None:
     run, newest = answer.missed[9:]
     assert run == (
         BASE + YEAR - MISFIRE_GRACE - 2000,
-        "missed: 31535997989 slots from 2024-01-01T00:00:00.010000Z to 2024-12-30T23:59:57.998000Z:"
-        " catch_up is none",
+        "missed: 31535997989 slots from 2024-01-01T00:00:00.010000Z to 2024-12-30T23:59:57.998000Z: catch_up is none",
     )
     assert newest == (BASE + YEAR - MISFIRE_GRACE - 1000, "missed: catch_up is none")
     assert answer.fire == tuple(BASE + YEAR - MISFIRE_GRACE + n * 1000 for n in range(10))
-    cron = due(
-        "n", timing("* * * * *", catch_up="latest"), cursor=BASE, now=BASE + YEAR - 1, fired=0, bound=2
-    )
+    cron = due("n", timing("* * * * *", catch_up="latest"), cursor=BASE, now=BASE + YEAR - 1, fired=0, bound=2)
     assert cron.missed == (
         (BASE + 60 * S, "missed: catch_up is latest"),
         (

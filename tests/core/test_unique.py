@@ -34,7 +34,16 @@ def test_two_keys_are_equal_exactly_when_type_owner_and_key_are(one: tuple[Any, 
 def test_no_owner_is_not_the_owner_of_no_name_and_words_do_not_run_together():
     keys = {
         Unique(key=key).full_key("work", owner, None, "{}")
-        for owner, key in [(None, "a b"), ("a", "b"), (None, "a"), ("None", "a"), ("a b", "c"), ("a", "b c"), (None, "c"), ("", "c")]
+        for owner, key in [
+            (None, "a b"),
+            ("a", "b"),
+            (None, "a"),
+            ("None", "a"),
+            ("a b", "c"),
+            ("a", "b c"),
+            (None, "c"),
+            ("", "c"),
+        ]
         if owner != ""
     }
     assert len(keys) == 7
@@ -44,7 +53,9 @@ def test_without_a_key_it_is_the_whole_payload():
     unique = Unique()
     assert unique.full_key("work", None, None, '{"a":1}') == unique.full_key("work", None, None, '{"a":1}')
     assert unique.full_key("work", None, None, '{"a":1}') != unique.full_key("work", None, None, '{"a":2}')
-    assert Unique(key=lambda payload: payload["a"]).full_key("work", None, {"a": "x"}, "{}") == Unique(key="x").full_key("work", None, None, "{}")
+    assert Unique(key=lambda payload: payload["a"]).full_key("work", None, {"a": "x"}, "{}") == Unique(
+        key="x"
+    ).full_key("work", None, None, "{}")
 
 
 def test_which_states_hold_a_key():

@@ -102,7 +102,9 @@ RAISED = {
 
 @pytest.mark.parametrize("what", RAISED)
 @pytest.mark.parametrize("suspended", [False, True], ids=["at once", "later"])
-async def test_whatever_a_body_raises_fails_the_attempt_and_the_worker_lives_on(opened, autojump_clock, what, suspended):
+async def test_whatever_a_body_raises_fails_the_attempt_and_the_worker_lives_on(
+    opened, autojump_clock, what, suspended
+):
     jobs = actors.Registry()
 
     @jobs.job(max_attempts=2, retry=actors.Fixed(1))
@@ -147,7 +149,10 @@ async def test_an_exception_group_is_kept_as_a_tree(opened, autojump_clock):
             await handle.result()
         error = (await handle.record()).error
     assert error is not None
-    assert (error.type, [child.type for child in error.children]) == ("ExceptionGroup", ["ValueError", "ExceptionGroup"])
+    assert (error.type, [child.type for child in error.children]) == (
+        "ExceptionGroup",
+        ["ValueError", "ExceptionGroup"],
+    )
     assert error.children[1].children[0].type == "KeyError"
 
 
@@ -195,7 +200,23 @@ async def test_what_is_not_json_fails_the_attempt_and_the_worker_lives_on(opened
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 0, -(2**63), 2**63 - 1, 0.1, 1e308, "", "é\U0001f600", [], {}, {"a": [1, {"b": None}]}, (1, 2), nested(32)]
+    "value",
+    [
+        None,
+        True,
+        0,
+        -(2**63),
+        2**63 - 1,
+        0.1,
+        1e308,
+        "",
+        "é\U0001f600",
+        [],
+        {},
+        {"a": [1, {"b": None}]},
+        (1, 2),
+        nested(32),
+    ],
 )
 async def test_what_is_json_comes_back_as_it_was(opened, autojump_clock, value):
     jobs = actors.Registry()
@@ -210,7 +231,10 @@ async def test_what_is_json_comes_back_as_it_was(opened, autojump_clock, value):
         assert type(given) is type(value) or isinstance(value, tuple)
 
 
-@pytest.mark.parametrize("policy", [lambda attempt, error: 1 / 0, lambda attempt, error: "soon", lambda attempt, error: math.nan, lambda *given: -5])
+@pytest.mark.parametrize(
+    "policy",
+    [lambda attempt, error: 1 / 0, lambda attempt, error: "soon", lambda attempt, error: math.nan, lambda *given: -5],
+)
 async def test_a_back_off_that_misbehaves_costs_no_job(memory, autojump_clock, policy):
     jobs = actors.Registry()
 
@@ -240,7 +264,17 @@ async def test_a_back_off_that_says_none_gives_up(memory, autojump_clock):
         assert (record.state, record.runs, record.attempt) == ("dead", 3, 3)
 
 
-@pytest.mark.parametrize("what", ["SystemExit", "GeneratorExit", "a hand-made Cancelled", "str() raises itself", "a group with a hand-made Cancelled", "an empty error"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "SystemExit",
+        "GeneratorExit",
+        "a hand-made Cancelled",
+        "str() raises itself",
+        "a group with a hand-made Cancelled",
+        "an empty error",
+    ],
+)
 async def test_whatever_a_callable_on_a_schedule_raises_the_scheduler_lives_on(memory, autojump_clock, what):
     called = 0
 

@@ -26,7 +26,12 @@ async def test_progress_and_log_lines_are_kept_with_the_job(opened, autojump_clo
         await trio.sleep(5)
         record = await handle.record()
         assert record.progress is not None
-        assert (record.progress.done, record.progress.total, record.progress.message, record.progress.percent) == (3, 4, "3 done", 75.0)
+        assert (record.progress.done, record.progress.total, record.progress.message, record.progress.percent) == (
+            3,
+            4,
+            "3 done",
+            75.0,
+        )
         assert [line.text for line in record.log] == ["first"]
         version = record.version
         await handle.result()
@@ -298,7 +303,16 @@ async def test_middleware_wraps_every_run_the_first_registered_outermost(memory,
 
     async with memory(program) as system:
         assert await (await system.enqueue(work(4))).result() == 41
-        assert seen == ["outer in", "inner work", "body 1", "outer out", "outer in", "inner work", "body 2", "outer out"]
+        assert seen == [
+            "outer in",
+            "inner work",
+            "body 1",
+            "outer out",
+            "outer in",
+            "inner work",
+            "body 2",
+            "outer out",
+        ]
         assert await (await system.enqueue(later())).result() == 1
         assert await (await system.enqueue(unwrapped())).result() == 7
 

@@ -38,11 +38,21 @@ async def test_dead_letters_are_listed_newest_first_and_searched(opened, autojum
         letters = system.dead_letters
         page = await letters.list()
         assert [job.id for job in page.jobs] == ids[::-1]
-        assert page.jobs[1].payload == {"n": 4} and page.jobs[1].error.message == "number 4" and len(page.jobs[1].errors) == 2
+        assert (
+            page.jobs[1].payload == {"n": 4}
+            and page.jobs[1].error.message == "number 4"
+            and len(page.jobs[1].errors) == 2
+        )
         first = await letters.list(limit=4)
         rest = await letters.list(limit=4, after=first.after)
         assert [job.id for job in (*first.jobs, *rest.jobs)] == ids[::-1] and rest.after is None
-        for query, found in [({"type": "worse"}, [5]), ({"queue": "other"}, [5]), ({"owner": "ada"}, [3, 1]), ({"text": "number 2"}, [2]), ({"text": "x"}, [])]:
+        for query, found in [
+            ({"type": "worse"}, [5]),
+            ({"queue": "other"}, [5]),
+            ({"owner": "ada"}, [3, 1]),
+            ({"text": "number 2"}, [2]),
+            ({"text": "x"}, []),
+        ]:
             assert [job.id for job in (await letters.list(**query)).jobs] == [ids[n] for n in found], query
         for wrong in ({"limit": 0}, {"limit": 100_000}, {"after": "nonsense"}):
             with pytest.raises(actors.BadOption):
@@ -100,7 +110,12 @@ async def test_a_dead_letter_can_be_deleted_and_nothing_else(opened, autojump_cl
         with pytest.raises(actors.WrongState, match="is scheduled: it cannot be deleted"):
             await system.dead_letters.delete(waiting.id)
         await system.dead_letters.delete(dead.id)
-        for ask in (dead.record, dead.result, lambda: system.dead_letters.delete(dead.id), lambda: system.dead_letters.retry(dead.id)):
+        for ask in (
+            dead.record,
+            dead.result,
+            lambda: system.dead_letters.delete(dead.id),
+            lambda: system.dead_letters.retry(dead.id),
+        ):
             with pytest.raises(actors.NotFound):
                 await ask()
         stats = await system.stats()

@@ -214,7 +214,9 @@ async def test_unique_raises(opened, autojump_clock, jobs):
     async with opened(jobs) as system:
         unique = actors.Unique(key="one at a time", on_conflict="raise")
         first = await system.enqueue(jobs.work(1), unique=unique, delay=10)
-        with pytest.raises(actors.Conflict, match=rf"unique key of this work is held by job {first.id} \(scheduled\)") as conflict:
+        with pytest.raises(
+            actors.Conflict, match=rf"unique key of this work is held by job {first.id} \(scheduled\)"
+        ) as conflict:
             await system.enqueue(jobs.work(2), unique=unique)
         assert conflict.value.existing == first.id
 
@@ -345,7 +347,10 @@ async def test_room_made_by_another_process_is_noticed(opened, autojump_clock, c
     async def work(n: int) -> None:
         await trio.sleep(10)
 
-    async with opened(jobs, queues={"default": actors.Queue(0, limit=1)}) as front, opened(jobs, queues={"default": 1}) as back:
+    async with (
+        opened(jobs, queues={"default": actors.Queue(0, limit=1)}) as front,
+        opened(jobs, queues={"default": 1}) as back,
+    ):
         await back.queues["default"].pause()
         await front.enqueue(work(1))
         async with trio.open_nursery() as nursery:
@@ -378,7 +383,13 @@ async def test_a_batch_takes_the_good_ones_and_answers_each_bad_one(opened, auto
     async with opened(jobs) as system:
         await system.enqueue(jobs.work(0), id="taken")
         given = await system.enqueue_batch(
-            [(jobs.work(1), {}), (jobs.work("x"), {}), (jobs.work(2), {"delay": -1}), (jobs.work(3), {"id": "taken"}), (jobs.work(4), {"id": "mine"})]
+            [
+                (jobs.work(1), {}),
+                (jobs.work("x"), {}),
+                (jobs.work(2), {"delay": -1}),
+                (jobs.work(3), {"id": "taken"}),
+                (jobs.work(4), {"id": "mine"}),
+            ]
         )
         assert [type(one).__name__ for one in given] == ["Handle", "BadPayload", "BadOption", "Conflict", "Handle"]
         assert given[4].id == "mine" and await given[0].result() == 1
@@ -399,7 +410,9 @@ async def test_times_on_the_far_side_are_taken_or_refused_never_wrapped(opened, 
     async with opened(jobs) as system:
         near = await system.enqueue(jobs.work(1), run_at=system.now() + timedelta(days=3000))
         assert (await near.record()).run_at - (await near.record()).created_at == timedelta(days=3000)
-        past = await system.enqueue(jobs.work(1), run_at=datetime.min.replace(tzinfo=(await near.record()).run_at.tzinfo))
+        past = await system.enqueue(
+            jobs.work(1), run_at=datetime.min.replace(tzinfo=(await near.record()).run_at.tzinfo)
+        )
         assert await past.result() == 1
         with pytest.raises(actors.BadOption):
             await system.enqueue(jobs.work(1), run_at=system.now() + timedelta(days=4000))

@@ -30,8 +30,17 @@ async def test_a_job_that_fails_twice_is_retried_after_its_back_off_and_succeeds
         record = await handle.record()
     assert time.perf_counter() - began < 2.0
     assert [round(late - early, 3) for early, late in zip(starts, starts[1:], strict=False)] == [2.0, 4.0]
-    assert (record.state, record.status, record.attempt, record.runs, record.crashes) == ("completed", "completed", 2, 3, 0)
-    assert [(error.attempt, error.type, error.message) for error in record.errors] == [(1, "OSError", "no line"), (2, "OSError", "no line")]
+    assert (record.state, record.status, record.attempt, record.runs, record.crashes) == (
+        "completed",
+        "completed",
+        2,
+        3,
+        0,
+    )
+    assert [(error.attempt, error.type, error.message) for error in record.errors] == [
+        (1, "OSError", "no line"),
+        (2, "OSError", "no line"),
+    ]
     assert "raise OSError" in record.errors[0].traceback
     assert record.errors[0].failed_at is not None and record.errors[0].started_at is not None
     assert record.result == "LINE" and record.payload == {"name": "line"}
@@ -72,7 +81,11 @@ async def test_a_job_out_of_attempts_is_dead_with_every_error(opened, autojump_c
         record = await handle.record()
         assert failed.value.record == record
         assert [error.message for error in record.errors] == ["attempt 0", "attempt 1"]
-        assert (record.state, record.status, record.holder if hasattr(record, "holder") else None) == ("dead", "failed", None)
+        assert (record.state, record.status, record.holder if hasattr(record, "holder") else None) == (
+            "dead",
+            "failed",
+            None,
+        )
         assert record.standing.holder is None and record.finished_at is not None
         assert (await system.stats()).dead == 1
 
@@ -275,7 +288,15 @@ async def test_retry_on_and_give_up_on_decide_by_class(memory, autojump_clock):
 async def test_what_an_enqueue_says_beats_what_the_type_says(opened, autojump_clock):
     jobs = actors.Registry()
 
-    @jobs.job(queue="other", priority="low", max_attempts=9, timeout=1, description="type", tags=["a"], retry=actors.Fixed(1000))
+    @jobs.job(
+        queue="other",
+        priority="low",
+        max_attempts=9,
+        timeout=1,
+        description="type",
+        tags=["a"],
+        retry=actors.Fixed(1000),
+    )
     async def bad() -> None:
         raise ValueError
 
@@ -387,7 +408,14 @@ async def test_looking_finds_by_every_word(opened, autojump_clock):
         assert first.after is not None
         rest = await system.find(limit=2, after=first.after)
         assert [job.id for job in (*first.jobs, *rest.jobs)] == [c.id, b.id, a.id]
-        for wrong in ({"limit": 0}, {"limit": 10**6}, {"limit": True}, {"states": ["failed"]}, {"order": "oldest"}, {"after": "nonsense"}):
+        for wrong in (
+            {"limit": 0},
+            {"limit": 10**6},
+            {"limit": True},
+            {"states": ["failed"]},
+            {"order": "oldest"},
+            {"after": "nonsense"},
+        ):
             with pytest.raises(actors.BadOption):
                 await system.find(**wrong)
 

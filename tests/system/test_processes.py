@@ -61,7 +61,9 @@ async def test_the_jobs_of_a_process_that_died_are_run_by_another(opened, store,
                     assert trio.current_time() - died < 15  # its lease, and a look
                 await living.queues["default"].drain()
                 lost = [job for job in (await living.find()).jobs if job.id != own.id]
-                assert [(job.state, job.result, job.attempt, job.crashes, job.runs) for job in lost] == [("completed", 2, 0, 1, 2)] * 3
+                assert [(job.state, job.result, job.attempt, job.crashes, job.runs) for job in lost] == [
+                    ("completed", 2, 0, 1, 2)
+                ] * 3
                 assert {error.type for job in lost for error in job.errors} == {"worker_died"}
                 assert await own.result() == 1  # who lives is left alone
                 assert (await living.get(own.id)).crashes == 0
@@ -94,7 +96,9 @@ async def test_a_running_job_of_a_process_that_died_survives_it_alone(opened, st
             assert await system.handle(handle.id).result() == 2
 
 
-async def test_a_job_that_was_cancelled_when_its_process_died_is_not_run_again(opened, store, autojump_clock, jobs, mortal):
+async def test_a_job_that_was_cancelled_when_its_process_died_is_not_run_again(
+    opened, store, autojump_clock, jobs, mortal
+):
     dying = mortal(store)
     async with opened(jobs, queues={}, lease=10.0) as other:
         with trio.CancelScope() as scope:
@@ -139,7 +143,10 @@ async def test_a_job_that_takes_its_processes_with_it_stops(opened, store, autoj
 async def test_a_late_report_changes_nothing(opened, store, autojump_clock, jobs, mortal):
     """A process that was silent for longer than its lease comes back: its job runs elsewhere, and its word is refused."""
     silent = mortal(store)
-    async with opened(jobs, queues={"default": 2}, lease=5.0) as other, opened(jobs, store=silent, queues={"default": 1}, lease=5.0) as zombie:
+    async with (
+        opened(jobs, queues={"default": 2}, lease=5.0) as other,
+        opened(jobs, store=silent, queues={"default": 1}, lease=5.0) as zombie,
+    ):
         await other.queues["default"].pause()
         await zombie.queues["default"].resume()
         other.queues["default"].set_workers(0)

@@ -36,7 +36,14 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(opened, autojum
         states = [(await handle.record()).state for handle in (running, waiting, later, other)]
         assert states == ["completed", "pending", "pending", "completed"]
         info = await system.queues["default"].info()
-        assert (info.name, info.paused, info.workers, info.active, info.stats.pending, info.stats.completed) == ("default", True, 2, 0, 2, 1)
+        assert (info.name, info.paused, info.workers, info.active, info.stats.pending, info.stats.completed) == (
+            "default",
+            True,
+            2,
+            0,
+            2,
+            1,
+        )
         await system.queues["default"].resume()
         with trio.fail_after(1):
             await waiting.result()

@@ -44,7 +44,9 @@ async def test_a_month_of_cron_takes_no_time(memory, autojump_clock, jobs):
         info = await system.schedules["nightly"].info()
     assert time.perf_counter() - began < 4.0
     nights = [at for name, at in jobs.ran if name == "x"]
-    assert len(nights) == 31 and all(round(late - early) == 86_400 for early, late in zip(nights, nights[1:], strict=False))
+    assert len(nights) == 31 and all(
+        round(late - early) == 86_400 for early, late in zip(nights, nights[1:], strict=False)
+    )
     assert len(jobs.ran) == 31 + 31 * 24
     assert (info.run_count, info.error_count, info.last_run) == (31, 0, START + timedelta(days=30, hours=2, minutes=30))
     assert info.next_run == START + timedelta(days=31, hours=2, minutes=30)
@@ -52,16 +54,36 @@ async def test_a_month_of_cron_takes_no_time(memory, autojump_clock, jobs):
 
 async def test_a_schedule_tells_how_it_stands(opened, autojump_clock, jobs):
     async with opened(jobs) as system:
-        handle = await system.schedule("report", "*/10 * * * *", jobs.work(seconds=60, fail=True), owner="ada", tz="Europe/Berlin")
+        handle = await system.schedule(
+            "report", "*/10 * * * *", jobs.work(seconds=60, fail=True), owner="ada", tz="Europe/Berlin"
+        )
         info = await handle.info()
-        assert (info.name, info.expression, info.tz, info.job_type, info.owner) == ("report", "*/10 * * * *", "Europe/Berlin", "work", "ada")
-        assert (info.is_running, info.paused, info.run_count, info.error_count, info.last_run, info.last_error) == (False, False, 0, 0, None, None)
+        assert (info.name, info.expression, info.tz, info.job_type, info.owner) == (
+            "report",
+            "*/10 * * * *",
+            "Europe/Berlin",
+            "work",
+            "ada",
+        )
+        assert (info.is_running, info.paused, info.run_count, info.error_count, info.last_run, info.last_error) == (
+            False,
+            False,
+            0,
+            0,
+            None,
+            None,
+        )
         assert info.next_run == START + timedelta(minutes=10)
         await trio.sleep(610)
         assert (await handle.info()).is_running
         await trio.sleep(100)
         info = await handle.info()
-        assert (info.is_running, info.run_count, info.error_count, info.last_run) == (False, 1, 1, START + timedelta(minutes=10))
+        assert (info.is_running, info.run_count, info.error_count, info.last_run) == (
+            False,
+            1,
+            1,
+            START + timedelta(minutes=10),
+        )
         assert info.last_error is not None and "bad day" in info.last_error
         assert [one.name for one in await system.schedules.list()] == ["report"]
         (job,) = (await system.find()).jobs
@@ -85,7 +107,9 @@ async def test_every_and_at(opened, autojump_clock, jobs):
     ("overlap", "starts", "most"),
     [("skip", [10, 40, 70], 1), ("allow", [10, 20, 30, 40, 50, 60, 70], 3), ("queue", [10, 35, 60], 1), ("cancel_previous", [10, 20, 30, 40, 50, 60, 70], 2)],
 )  # fmt: skip
-async def test_overlap_decides_what_a_slot_does_while_the_run_before_it_goes_on(opened, autojump_clock, stored, overlap, starts, most):
+async def test_overlap_decides_what_a_slot_does_while_the_run_before_it_goes_on(
+    opened, autojump_clock, stored, overlap, starts, most
+):
     jobs = actors.Registry()
     ran: list[float] = []
     running = seen = 0
@@ -124,7 +148,9 @@ async def test_a_slot_that_waits_for_the_run_before_it_is_not_a_missed_one(opene
 
 
 @pytest.mark.parametrize(("catch_up", "extra"), [("none", 0), ("latest", 1), ("all", 5)])
-async def test_catch_up_decides_what_becomes_of_slots_missed_in_a_downtime(opened, store, autojump_clock, jobs, catch_up, extra):
+async def test_catch_up_decides_what_becomes_of_slots_missed_in_a_downtime(
+    opened, store, autojump_clock, jobs, catch_up, extra
+):
     async with opened(jobs) as system:
         await system.schedule("s", actors.Every(60), jobs.work(), overlap="allow", catch_up=catch_up)
         await trio.sleep(61)
@@ -190,7 +216,14 @@ async def test_a_schedule_is_paused_resumed_run_changed_and_removed_while_it_run
         await handle.remove()
         await trio.sleep(1000)
         assert [round(at - zero) for at in times(jobs)] == [10, 15, 60, 165]
-        for ask in (handle.info, handle.pause, handle.resume, handle.run, handle.remove, lambda: handle.change(jitter=1)):
+        for ask in (
+            handle.info,
+            handle.pause,
+            handle.resume,
+            handle.run,
+            handle.remove,
+            lambda: handle.change(jitter=1),
+        ):
             with pytest.raises(actors.NotFound, match="schedule 's' not found"):
                 await ask()
 
@@ -233,7 +266,15 @@ async def test_a_callable_that_runs_already_says_so(memory, autojump_clock):
 async def test_a_stored_schedule_survives_a_restart_with_its_counts(opened, autojump_clock, jobs):
     async with opened(jobs) as system:
         zero = trio.current_time()
-        await system.schedule("s", actors.Every(100), jobs.work(), tags=["a"], priority="high", retry=actors.Fixed(3), unique=actors.Unique(key="k"))
+        await system.schedule(
+            "s",
+            actors.Every(100),
+            jobs.work(),
+            tags=["a"],
+            priority="high",
+            retry=actors.Fixed(3),
+            unique=actors.Unique(key="k"),
+        )
         await trio.sleep(250)
         before = await system.schedules["s"].info()
     async with opened(jobs) as system:
@@ -299,7 +340,10 @@ async def test_a_type_that_this_program_does_not_know_is_left_for_others(opened,
 
 async def test_a_stored_schedule_that_can_not_be_read_harms_nobody(opened, store, autojump_clock, jobs):
     await store.open("newer", 0)
-    strange = [ScheduleRecord(name=f"strange {n}", definition=text, cursor=0) for n, text in enumerate(["{}", "[]", "nonsense", '{"timing": {"when": {"moon": 1}}}'])]
+    strange = [
+        ScheduleRecord(name=f"strange {n}", definition=text, cursor=0)
+        for n, text in enumerate(["{}", "[]", "nonsense", '{"timing": {"when": {"moon": 1}}}'])
+    ]
     await store.commit("newer", 1, Batch(now=0, schedules=strange))
     await store.close("newer")
     async with opened(jobs) as system:
@@ -327,7 +371,9 @@ async def test_a_slot_whose_job_can_not_be_made_is_recorded_and_the_next_one_com
 
 async def test_a_unique_key_over_slots_records_what_was_not_made(opened, store, autojump_clock, jobs):
     async with opened(jobs) as system:
-        await system.schedule("s", actors.Every(10), jobs.work(seconds=25), overlap="allow", unique=actors.Unique(key="one"))
+        await system.schedule(
+            "s", actors.Every(10), jobs.work(seconds=25), overlap="allow", unique=actors.Unique(key="one")
+        )
         await trio.sleep(45)
         assert len(jobs.ran) == 2
         await system.ping()

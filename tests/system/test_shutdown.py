@@ -121,7 +121,9 @@ async def test_an_exception_in_the_block_leaves_as_itself_and_gives_back_at_once
         assert (await later.get(handle.id)).state == "pending"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), ExceptionGroup("two", [ValueError(), KeyError()]), GeneratorExit()])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(3), ExceptionGroup("two", [ValueError(), KeyError()]), GeneratorExit()]
+)
 async def test_whatever_the_block_raises_leaves_as_itself(memory, autojump_clock, jobs, error):
     caught: BaseException | None = None
     try:
@@ -254,11 +256,10 @@ async def test_who_waits_for_a_result_at_the_end_is_told(opened, autojump_clock,
         except actors.ActorsError as error:
             told.append(error)
 
-    async with trio.open_nursery() as nursery:
-        async with opened(jobs, grace=1.0) as system:
-            for seconds in (1000, 2000):
-                nursery.start_soon(wait, await system.enqueue(jobs.work(seconds)))
-            await trio.sleep(1)
+    async with trio.open_nursery() as nursery, opened(jobs, grace=1.0) as system:
+        for seconds in (1000, 2000):
+            nursery.start_soon(wait, await system.enqueue(jobs.work(seconds)))
+        await trio.sleep(1)
     assert [type(error) for error in told] == [actors.ShuttingDown] * 2
 
 

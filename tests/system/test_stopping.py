@@ -135,7 +135,14 @@ async def test_what_has_ended_can_not_be_cancelled(opened, autojump_clock, endin
         with pytest.raises(actors.WrongState, match=rf"job {handle.id} is {ending}: it cannot be cancelled"):
             await system.cancel(handle.id)
         assert (await handle.record()).state == ending
-        for ask in (system.cancel, system.retry, system.promote, system.get, system.dead_letters.retry, system.dead_letters.delete):
+        for ask in (
+            system.cancel,
+            system.retry,
+            system.promote,
+            system.get,
+            system.dead_letters.retry,
+            system.dead_letters.delete,
+        ):
             with pytest.raises(actors.NotFound, match="not found"):
                 await ask("no-such-job")
 
@@ -354,7 +361,12 @@ async def test_a_cancelled_call_leaves_the_system_whole(opened, autojump_clock):
         return 1
 
     async with opened(jobs) as system:
-        for call in (functools.partial(system.enqueue, work()), functools.partial(system.cancel, "x"), system.stats, system.ping):
+        for call in (
+            functools.partial(system.enqueue, work()),
+            functools.partial(system.cancel, "x"),
+            system.stats,
+            system.ping,
+        ):
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await call()

@@ -57,7 +57,9 @@ async def test_the_whole_context_works_from_a_thread(jobs, clock, tmp_path: Path
         ctx.enqueue(child("now"), now=True, tags=["a"])
         return n
 
-    async with actors.open_system(jobs, store=f"sqlite:///{tmp_path}/jobs.db", clock=clock, resources=[tmp_path]) as system:
+    async with actors.open_system(
+        jobs, store=f"sqlite:///{tmp_path}/jobs.db", clock=clock, resources=[tmp_path]
+    ) as system:
         handle = await system.enqueue(work(3), owner="ada")
         with trio.fail_after(10):
             assert await handle.result() == 3
@@ -86,7 +88,9 @@ async def test_ids_made_in_many_threads_at_once_are_all_different(jobs):
         assert (await system.stats()).completed == 2_408
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), StopIteration()]
+)
 async def test_whatever_a_thread_raises_fails_the_attempt(jobs, error):
     @jobs.job(max_attempts=1)
     def bad() -> None:
@@ -101,7 +105,10 @@ async def test_whatever_a_thread_raises_fails_the_attempt(jobs, error):
         with pytest.raises(actors.JobFailed), trio.fail_after(10):
             await handle.result()
         record = await handle.record()
-        assert record.error is not None and record.error.type in (type(error).__name__, "RuntimeError")  # Python's own, for StopIteration
+        assert record.error is not None and record.error.type in (
+            type(error).__name__,
+            "RuntimeError",
+        )  # Python's own, for StopIteration
         assert await (await system.enqueue(good())).result() == 1
 
 

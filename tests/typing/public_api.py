@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_type
 
 import attrs
-from typing_extensions import assert_type
 
 import actors
 
@@ -50,7 +49,9 @@ async def what_is_right(system: actors.System) -> None:
     assert_type(Annotate(items=[]).items, list[str])
     assert_type(await system.get(handle.id), actors.JobRecord)
     assert_type(system.handle("17"), actors.JobHandle[Any])
-    await system.schedule("nightly", "0 2 * * *", send("a@example.com"), tz="Europe/Berlin", overlap="skip", queue="mail")
+    await system.schedule(
+        "nightly", "0 2 * * *", send("a@example.com"), tz="Europe/Berlin", overlap="skip", queue="mail"
+    )
     await system.schedule("often", actors.Every(5), system.ping)
     async for event in system.events():
         assert_type(event, actors.Event)

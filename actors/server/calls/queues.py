@@ -6,8 +6,8 @@ from typing import Any, Final, cast
 
 from starlette.responses import Response
 
+from actors import QueueInfo
 from actors.core.errors import NotFound, quote
-from actors.handles import QueueInfo
 from actors.server.ask import Ask, answer
 from actors.server.call import FLAG, TEXT, YES, Call, list_of, obj, ref
 from actors.server.problems import FieldErrors, Problem, clip, not_found

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from starlette.responses import Response
 
+from actors import ScheduleInfo
 from actors.core.errors import quote
 from actors.server.access import Caller
 from actors.server.ask import Ask, answer
@@ -18,7 +19,6 @@ from actors.server.problems import FieldErrors, Problem, clip, not_found, wrong_
 from actors.server.submission import OF_A_SCHEDULE, read_job, read_type
 from actors.server.timings import TIMING, TIMING_SCHEMA, checked, read_timing
 from actors.server.wire import task_json
-from actors.timetable import ScheduleInfo
 
 _MARK: Final = ":"  # between a user's name and the name of the user's schedule
 
