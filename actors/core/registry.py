@@ -433,7 +433,7 @@ def _cut(given: object, longest: int = LONGEST_PROBLEM) -> str:
 
 
 def _is_async(code: Any) -> bool:
-    """Whether calling it makes a coroutine: a function, what wraps one, or an object whose class has such a `__call__`."""
+    """Whether calling it makes a coroutine: a function, what wraps one, or an object with such a `__call__`."""
     return inspect.iscoroutinefunction(inspect.unwrap(code)) or inspect.iscoroutinefunction(type(code).__call__)
 
 
