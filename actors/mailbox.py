@@ -37,10 +37,15 @@ async def ask(inbox: trio.MemorySendChannel[M], request: Callable[[Reply[T]], M]
     Cancelling the wait does not take the request back: it may be carried out. `ShuttingDown` when the actor has ended
     or ends first.
     """
-    send, receive = trio.open_memory_channel[T | ActorsError](1)
+    send: trio.MemorySendChannel[T | ActorsError]
+    receive: trio.MemoryReceiveChannel[T | ActorsError]
+    send, receive = trio.open_memory_channel(1)  # (a subscript would be evaluated, and cost more than the channel)
     with receive:
-        with send:
-            tell(inbox, request(send.clone()))
+        try:
+            tell(inbox, request(send))
+        except BaseException:
+            send.close()
+            raise
         try:
             given = await receive.receive()
         except trio.EndOfChannel:

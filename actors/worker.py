@@ -243,6 +243,7 @@ class Worker:
         self._list: list[JobRecord] = []  # what is left of it, the next job last
         self._ended: list[Ended] = []  # not yet reported
         self._scope = trio.CancelScope()
+        self._exposed = False  # the scope may have been cancelled: the last body suspended
         self._lingering: tuple[Run, ThreadCall] | None = None
 
     def info(self) -> WorkerInfo:
@@ -261,9 +262,13 @@ class Worker:
             while True:
                 # One scope for as long as no body is stopped: opening one costs more than running a small job.
                 with trio.CancelScope() as self._scope:
-                    while not self._scope.cancel_called:
+                    while True:
                         if self._list:
                             await self._run_next(self._list.pop())
+                            if self._exposed:
+                                self._exposed = False
+                                if self._scope.cancel_called:
+                                    break
                         else:
                             self._report()
                             if self.crew.leave(self):
@@ -312,6 +317,7 @@ class Worker:
         run, scope = self._run, self._scope
         assert run is not None
         run.scope = scope
+        self._exposed = True
         if run.reason is not None:
             scope.cancel()
         elif (timeout := run.job.spec.timeout) is not None:
@@ -335,8 +341,10 @@ class Worker:
             error = self._judge(run, error)
             if error is not None and not isinstance(error, Stopped):
                 kept = _kept(error, job, now)
-        run.scope = None
-        self._scope.deadline = math.inf
+        if run.scope is not None:
+            run.scope = None
+            if job.spec.timeout is not None:
+                self._scope.deadline = math.inf
         self._run = None
         crew.running.pop(job.spec.id, None)
         self.processed += 1

@@ -20,8 +20,8 @@ _APPLY: Final = """UPDATE standing SET state = w.column3, version = w.column4, a
     FROM (VALUES {}) AS w WHERE standing.seq = w.column1 AND standing.version = w.column2"""
 # the same step of many jobs costs a third: the version tells that what is not named here is as it was read
 _APPLY_ALIKE: Final = """UPDATE standing SET state = ?, version = ?, attempt = ?, runs = ?, crashes = ?, 
-    finished_at = ?, holder = ?, stop = NULL, result = coalesce(?, result) 
-    WHERE version = ? AND seq IN (SELECT value FROM json_each(?))"""
+    finished_at = w.value, holder = ?, stop = NULL, result = coalesce(?, result)
+    FROM json_each(?) AS w WHERE standing.seq = CAST(w.key AS INTEGER) AND version = ?"""
 _ALIKE: Final = 8  # fewer than so many go with the others
 _ERRORS: Final = f"INSERT INTO attempt_error (seq, body) SELECT {members(2)} FROM json_each(?)"
 _FRESH: Final = """UPDATE standing SET result = w.result
@@ -88,7 +88,7 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Ta
     """Apply the writes, all of which must apply (else `Mismatch`); whether a job has not ended because of them."""
     if len({write.job.standing.seq for write in writes}) != len(writes):
         raise Mismatch  # the second step of a job must find the first one made
-    alike: dict[tuple[Any, ...], list[int]] = {}
+    alike: dict[tuple[Any, ...], dict[str, int | None]] = {}
     others: list[Write] = []
     left: list[tuple[str, int, State]] = []
     entered: list[tuple[str, int, State]] = []
@@ -105,16 +105,15 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Ta
                 after.attempt,
                 after.runs,
                 after.crashes,
-                finished_at,
                 after.holder,
                 write.result,
                 was.version,
             )
             seqs = alike.get(change)
             if seqs is None:
-                alike[change] = [was.seq]
+                alike[change] = {str(was.seq): finished_at}
             else:
-                seqs.append(was.seq)
+                seqs[str(was.seq)] = finished_at
         else:
             others.append(write)
         left.append((spec.queue, spec.priority, was.state))
@@ -127,9 +126,11 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Ta
     tally.leave_all(left)
     tally.enter_all(entered)
     for change, seqs in alike.items():
-        if len(seqs) >= _ALIKE and connection.execute(_APPLY_ALIKE, (*change, to_json(seqs))).rowcount != len(seqs):
+        if len(seqs) >= _ALIKE and connection.execute(
+            _APPLY_ALIKE, (*change[:-1], to_json(seqs), change[-1])
+        ).rowcount != len(seqs):
             raise Mismatch
-    few = {seq for seqs in alike.values() if len(seqs) < _ALIKE for seq in seqs}
+    few = {int(seq) for seqs in alike.values() if len(seqs) < _ALIKE for seq in seqs}
     _apply_each(connection, [*others, *(write for write in writes if write.job.standing.seq in few)] if few else others)
     if errors:
         connection.execute(_ERRORS, (to_json(errors),))
