@@ -29,9 +29,8 @@ from actors.core.errors import (
 from actors.core.job import AttemptError, JobRecord, Reason
 from actors.core.registry import JobDefinition
 from actors.core.value import value
-from actors.handout import Lane
 from actors.mailbox import tell
-from actors.queue import Ended, Hire, Report, Resize, Stuck
+from actors.queue import Ended, Hire, Lane, Report, Resize, Stuck
 from actors.run import Desk, Run
 
 log = logging.getLogger("actors")

@@ -25,7 +25,7 @@ from actors.core.errors import (
     check_seconds,
 )
 from actors.core.job import JobRecord
-from actors.core.lifecycle import Step
+from actors.core.lifecycle import MAX_CRASHES, Step
 from actors.core.value import value
 
 Jitter = Literal["equal", "full", "none"]
@@ -175,6 +175,13 @@ class Decision:
 
     step: Step
     run_at: int | None = None
+
+
+def decide_lost(job: JobRecord) -> Step:
+    """What becomes of `job`, which is running, after its process died. It costs no attempt, but crashes are counted."""
+    if job.stop in ("user", "superseded"):
+        return "cancel"  # it was to end anyway, and its cancel was accepted
+    return "quarantine" if job.crashes + 1 >= MAX_CRASHES else "lose"
 
 
 def decide(

@@ -129,6 +129,10 @@ def test_along_any_path_versions_grow_and_runs_never_fall(standing: Standing, st
         standing = new
 
 
+def test_which_steps_cost_an_attempt_and_which_count_a_dead_process():
+    assert FAILURES == {"retry", "bury"} and CRASHES == {"lose", "quarantine"}
+
+
 def test_the_table_is_whole():
     assert set(TRANSITIONS) == set(STEPS) == set(VERBS)
     assert set(NAMES) == set(STEPS)

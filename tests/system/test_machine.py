@@ -90,16 +90,23 @@ class Guest:
 
 
 class Mortal:
-    """A store as a process sees it that can die: once `dead`, nothing it does comes through."""
+    """A store as a process sees it that can die or fall silent: once `dead`, nothing it does comes through; while `silent`, it waits."""
 
     def __init__(self, store: Any) -> None:
-        self.dead = False
+        self.dead = self.silent = False
+        self._back = trio.Event()
         self._store = store
+
+    def come_back(self) -> None:
+        self.silent = False
+        self._back.set()
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def call(*given: Any) -> Any:
             if self.dead:
                 await trio.sleep_forever()
+            if self.silent:
+                await self._back.wait()
             return await getattr(self._store, name)(*given)
 
         return call
@@ -348,6 +355,33 @@ class Machine(RuleBasedStateMachine):
         self.guest.clock.jump(2.0)  # its last words are waited for in vain
         self.guest(trio.lowlevel.checkpoint)
         self._open()
+
+    @rule(how=st.sampled_from(ENDS))
+    def a_silent_process_comes_back_too_late(self, how: str) -> None:
+        """Its jobs run elsewhere by then: what it says of them changes nothing."""
+        zombie, mortal, bodies = self.system, self.mortal, self.bodies
+        for name in QUEUES:
+            self.guest(self._set_workers, name, 0)  # its own new claims are not what this is about
+        self._look_at_events()
+        mortal.silent = True
+        self.bodies = {}
+        self._open()
+        for _ in range(5):
+            self.guest.clock.jump(LEASE / 2)
+            self.guest(trio.lowlevel.checkpoint)
+        self._look()
+        for body in list(bodies.values()):
+            self.guest(body.send, how)
+        mortal.come_back()
+        self.guest(trio.lowlevel.checkpoint)
+        zombie.stop()
+        for _ in range(3):
+            self.guest.clock.jump(1.0)
+            self.guest(trio.lowlevel.checkpoint)
+        assert zombie.report is not None
+
+    async def _set_workers(self, name: str, number: int) -> None:
+        self.system.queues[name].set_workers(number)
 
     async def _cancel(self) -> None:
         self.scope.cancel()

@@ -1,0 +1,296 @@
+"""The queue: the one writer of jobs. It empties its inbox, folds the messages into one batch, commits it, and answers.
+
+One tick, one commit: the busier the system, the bigger the batch, the cheaper each job. Nothing is acknowledged before
+its commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, assert_never
+
+import attrs
+import trio
+
+from actors.clock import Clock
+from actors.core.errors import ShuttingDown, Stopped, StoreError, StoreFull
+from actors.core.job import JobRecord
+from actors.core.registry import Registry
+from actors.mailbox import answer, decline, refusing_the_rest
+from actors.queue.admission import Admission
+from actors.queue.by_hand import ByHand
+from actors.queue.endings import Endings
+from actors.queue.floor import Books, Floor
+from actors.queue.messages import (
+    Act,
+    Ended,
+    Enqueue,
+    Finish,
+    Fire,
+    Fired,
+    Hire,
+    Keep,
+    Lost,
+    Message,
+    Noted,
+    Ping,
+    Report,
+    Resize,
+    Save,
+    StopClaiming,
+    Stuck,
+    Ticked,
+    Wake,
+)
+from actors.queue.turn import Turn
+from actors.store.port import Batch, Outcome, Store
+
+log = logging.getLogger("actors")
+
+MOST_MESSAGES: Final = 1_000  # folded into one tick
+MOST_INSERTS: Final = 2_000  # jobs of one tick, so that a bulk enqueue does not hold up the others
+FIRST_PAUSE: Final = 0.05  # seconds before a failed commit is repeated; doubles up to LONGEST_PAUSE
+LONGEST_PAUSE: Final = 1.0
+LOOK_FOR_ROOM: Final = 1.0  # seconds between two looks whether another process has made room in a full queue
+
+
+class Queue:
+    """The actor. `run` is its task; everything else about it is private to that task."""
+
+    def __init__(
+        self,
+        *,
+        holder: str,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        rng: random.Random,
+        limits: Mapping[str, tuple[int, bool]],  # queue -> (jobs that may wait, whether an enqueue waits for room)
+        inbox: trio.MemoryReceiveChannel[Message],
+        hub: trio.MemorySendChannel[Ticked],
+    ) -> None:
+        self._holder = holder
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._inbox = inbox
+        self._hub = hub
+        self._floor = Floor()
+        self._endings = Endings(self._floor, registry, rng)
+        self._admission = Admission(self._floor, limits)
+        self._by_hand = ByHand(self._floor)
+        self._tick = 0
+        self._next_due: int | None = None
+        self._current: Turn | None = None
+        self._store_error: StoreError | None = None  # the store's last error, while it fails
+        self.ended = trio.Event()
+
+    @property
+    def books(self) -> Books:
+        """What became of the jobs that were held when the shutdown began; final once `ended` is set."""
+        return self._floor.books
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the inbox until `Finish`; what is in it then is still answered.
+
+        Cancelling tears it down where it stands: commits are not torn, askers see `ShuttingDown`.
+        """
+        with self._inbox, self._hub, refusing_the_rest(self._inbox):
+            task_status.started()
+            try:
+                finishing = False
+                while not finishing:
+                    messages = await self._gather()
+                    finishing = any(type(message) is Finish for message in messages)
+                    await self._turn(messages)
+            finally:
+                self._refuse_the_undecided()
+                self.ended.set()
+
+    # Gathering
+
+    async def _gather(self) -> list[Message]:
+        messages: list[Message] = []
+        if not self._admission.is_ready and not self._by_hand.is_ready:
+            with trio.move_on_after(self._patience()):
+                messages.append(await self._inbox.receive())
+        jobs = 0
+        while len(messages) < MOST_MESSAGES and jobs < MOST_INSERTS:
+            try:
+                message = self._inbox.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+            messages.append(message)
+            if type(message) is Enqueue:
+                jobs += len(message.orders)
+        return messages
+
+    def _patience(self) -> float:
+        """Seconds until something is due without a message."""
+        now = self._clock.now()
+        pause = self._floor.patience(now)
+        if self._admission.is_waiting:
+            pause = min(pause, LOOK_FOR_ROOM)
+        if self._next_due is not None and self._floor.claiming:
+            # a wall clock may be stepped: look again after a while, though nothing is due
+            pause = min(pause, max(0.0, (self._next_due - now) / 1e6), self._clock.patience)
+        return pause
+
+    # One tick
+
+    async def _turn(self, messages: list[Message]) -> None:
+        now = self._clock.now()
+        turn = self._current = Turn(Batch(now=now, types=self._registry.types, list_promoted=True))
+        floor = self._floor
+        if self._next_due is not None and self._next_due <= now and floor.claiming:
+            turn.forced = True
+            floor.stir_all()
+        for message in messages:
+            self._fold(turn, message)
+        if self._by_hand.is_ready:
+            self._by_hand.fold(turn, await self._load(self._by_hand.ids()))
+        if self._admission.is_waiting and not messages:
+            self._admission.admit()  # another process may have made room
+        if self._admission.is_ready:
+            self._admission.try_again(turn, await self._load(self._admission.replaced()))
+        floor.take_back(turn)
+        if floor.claiming:
+            floor.claim(turn.batch)
+        if turn.has_work():
+            outcome = await self._commit(turn)
+            self._settle(turn, outcome)
+            self._hub.send_nowait(Ticked(turn.batch, outcome, turn.noted))
+        else:
+            self._settle(turn, Outcome(next_due=self._next_due))
+        self._current = None
+
+    def _fold(self, turn: Turn, message: Message) -> None:
+        match message:
+            case Report():
+                for ended in message.ended:
+                    self._end(turn, ended)
+            case Enqueue():
+                self._admission.enqueue(turn, message)
+            case Noted():
+                if (note := message.take()) is not None:
+                    turn.note(message.job, note)
+            case Save():
+                turn.note(message.job, message.note)
+                turn.after.append(message.reply)
+            case Stuck():
+                self._floor.stuck(message.job)
+            case Act():
+                self._by_hand.add(message)
+            case Lost():
+                self._endings.lose(turn, message.jobs)
+            case Fire():
+                self._fire(turn, message)
+            case Keep():
+                self._keep(turn, message)
+            case Hire():
+                self._floor.hire(message.lane)
+            case Resize():
+                self._floor.resize(message.queue, message.capacity)
+            case Wake():
+                turn.forced = True
+                self._floor.stir_all()
+            case Ping():
+                turn.forced = True
+                turn.after.append(message.reply)
+            case StopClaiming():
+                self._stop_claiming(turn)
+            case Finish():
+                pass
+            case _:
+                assert_never(message)
+
+    def _end(self, turn: Turn, ended: Ended) -> None:
+        if isinstance(ended.error, Stopped) and ended.error.reason == "shutdown":
+            self._stop_claiming(turn)  # cancelled from outside: the workers know it first
+        self._endings.end(turn, ended)
+
+    def _fire(self, turn: Turn, message: Fire) -> None:
+        group = turn.new_group()
+        turn.fired.append((len(turn.batch.schedule_moves), message))
+        turn.batch.schedule_moves.append(attrs.evolve(message.move, group=group))
+        for order in message.orders:
+            turn.insert(order.insert, group)
+            self._floor.stir(order.insert.spec.queue)
+
+    def _keep(self, turn: Turn, message: Keep) -> None:
+        turn.batch.settings.update(message.settings)
+        turn.batch.schedules.extend(message.schedules)
+        turn.batch.forget_schedules.extend(message.forget_schedules)
+        turn.batch.schedule_moves.extend(message.moves)
+        turn.after.append(message.reply)
+        self._floor.stir_all()  # a queue may have been resumed
+
+    def _stop_claiming(self, turn: Turn) -> None:
+        if self._floor.claiming:
+            self._floor.stop_claiming(turn)
+            self._admission.stop_waiting()
+
+    # The store
+
+    async def _load(self, ids: Sequence[str]) -> dict[str, JobRecord]:
+        if not ids:
+            return {}
+        while True:
+            try:
+                return await self._store.get(ids)
+            except StoreError as error:
+                self._failing(error)
+                await trio.sleep(FIRST_PAUSE)
+
+    async def _commit(self, turn: Turn) -> Outcome:
+        """Commit, however often it takes: a failing store keeps its callers waiting, it does not lose their work."""
+        self._tick += 1
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                outcome = await self._store.commit(self._holder, self._tick, turn.batch)
+            except StoreError as error:
+                self._failing(error)
+                if isinstance(error, StoreFull):
+                    self._admission.refuse_inserts(turn, error)
+                await trio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+            else:
+                if self._store_error is not None:
+                    log.warning("the store works again", extra={"tick": self._tick})
+                    self._store_error = None
+                return outcome
+
+    def _failing(self, error: StoreError) -> None:
+        if self._store_error is None:
+            log.error("the store failed, repeating: %s", error, extra={"tick": self._tick})
+        self._store_error = error
+
+    # After the commit
+
+    def _settle(self, turn: Turn, outcome: Outcome) -> None:
+        self._next_due = outcome.next_due
+        if turn.batch.claims:
+            self._floor.hand_out(turn.batch, outcome.claimed)
+        if outcome.stops:
+            self._floor.tell_to_stop(outcome.stops)
+        self._endings.settle(turn, outcome)
+        self._admission.settle(turn, outcome)
+        self._by_hand.settle(turn, outcome)
+        for index, fire in turn.fired:
+            answer(fire.reply, Fired(index not in outcome.lost_moves))
+        for reply in turn.after:
+            answer(reply, None)
+
+    def _refuse_the_undecided(self) -> None:
+        """What is not answered at the end is refused, not dropped: nobody waits for ever."""
+        self._floor.close()
+        late = ShuttingDown("the system has stopped: the call was not answered and may not have happened")
+        turn = self._current
+        for one in (*self._admission.undecided(), *self._by_hand.undecided(), *(turn.undecided() if turn else ())):
+            one.decide(late)
+        replies: list[Any] = [] if turn is None else turn.replies()
+        for reply in replies:
+            decline(reply, late)

@@ -1,0 +1,142 @@
+"""Admission: new jobs on their way into a batch, those that wait for room in a full queue, and those that replace one.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+import attrs
+
+from actors.core.errors import ActorsError, Conflict, QueueFull, ShuttingDown, StoreError
+from actors.core.job import JobRecord
+from actors.core.lifecycle import TRANSITIONS, advance
+from actors.mailbox import answer, has_left
+from actors.queue.floor import Floor
+from actors.queue.messages import Accepted, Enqueue
+from actors.queue.turn import Asking, Pending, Turn
+from actors.store.port import Outcome, Refusal, Write
+
+REPLACEABLE = frozenset(TRANSITIONS["cancel"]) - {"running"}  # a job that has started is not replaced
+
+
+class Admission:
+    """Folds enqueues, settles them by the store's verdicts. `limits`: queue -> (jobs that may wait, wait for room)."""
+
+    def __init__(self, floor: Floor, limits: Mapping[str, tuple[int, bool]]) -> None:
+        self._floor = floor
+        self._limits = limits
+        self._again: list[Pending] = []  # to be inserted with the next tick: there is room, or a key to be taken over
+        self._full: dict[str, list[Pending]] = {}  # those that wait for room, by queue
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody waits for room in a full queue."""
+        return bool(self._full)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something for the next tick without a message."""
+        return bool(self._again)
+
+    def enqueue(self, turn: Turn, message: Enqueue) -> None:
+        """Put new jobs into the batch."""
+        asking = Asking[Accepted](message.reply, [None] * len(message.orders), len(message.orders))
+        if not message.orders:
+            answer(message.reply, [])
+        for index, order in enumerate(message.orders):
+            self._insert(turn, Pending(asking, index, order, message.exempt))
+
+    def replaced(self) -> list[str]:
+        """The jobs that are to make room for others: to be loaded before `try_again`."""
+        return [pending.replaces for pending in self._again if pending.replaces is not None]
+
+    def try_again(self, turn: Turn, known: Mapping[str, JobRecord]) -> None:
+        """Insert what waits no longer; what replaces a job that has not started cancels it, together or not at all."""
+        again, self._again = self._again, []
+        for pending in again:
+            there = known.get(pending.replaces or "")
+            if there is None or there.state not in REPLACEABLE:
+                self._insert(turn, pending)
+            else:
+                group = turn.new_group()
+                after = advance(there, "cancel", turn.batch.now)
+                turn.batch.writes.append(Write(job=there, after=after, step="cancel", group=group))
+                self._insert(turn, pending, group)
+
+    def _insert(self, turn: Turn, pending: Pending, group: int = 0) -> None:
+        insert = pending.order.insert
+        limit = None if pending.exempt else self._limits.get(insert.spec.queue)
+        if limit is not None or group:
+            insert = attrs.evolve(insert, limit=None if limit is None else limit[0], group=group)
+        turn.asked.append((len(turn.batch.inserts), pending))
+        turn.batch.inserts.append(insert)
+        self._floor.stir(insert.spec.queue)
+
+    def settle(self, turn: Turn, outcome: Outcome) -> None:
+        """Answer, or try again, by what the store said."""
+        refused, inserts = outcome.refused, turn.batch.inserts
+        for index, pending in turn.asked:
+            if refused and index in refused:
+                self._refused(pending, refused[index])
+            else:
+                pending.decide(Accepted(inserts[index].spec.id, created=True))
+        if self._full and (outcome.claimed or turn.batch.writes or turn.batch.deletes):
+            moved = {job.queue for job in outcome.claimed} | {write.job.queue for write in turn.batch.writes}
+            self.admit(self._full.keys() & moved)
+
+    def _refused(self, pending: Pending, refusal: Refusal) -> None:
+        order, spec = pending.order, pending.order.insert.spec
+        given: Accepted | ActorsError
+        match refusal.verdict:
+            case "existing":
+                given = Accepted(str(refusal.id), created=False)
+            case "conflict":
+                key = order.insert.idempotency
+                what = f"id {spec.id!r}" if key is None else f"idempotency key {key.key!r}"
+                given = Conflict(f"{what} is taken by another job: expected the same job as before", refusal.id)
+            case "unique" if order.on_conflict == "raise":
+                holder = f"job {refusal.id} ({refusal.state})"
+                given = Conflict(f"the unique key of this {spec.type} is held by {holder}", refusal.id)
+            case "unique" if order.on_conflict == "skip" or refusal.state not in REPLACEABLE:
+                given = Accepted(str(refusal.id), created=False)
+            case "unique":
+                pending.replaces = refusal.id
+                self._again.append(pending)
+                return
+            case "lost":  # the job that it was to replace has moved on meanwhile
+                self._again.append(pending)
+                return
+            case "full":
+                limit, waits = self._limits[spec.queue]
+                if waits and self._floor.claiming:
+                    self._full.setdefault(spec.queue, []).append(pending)
+                    return
+                given = QueueFull(spec.queue, limit)
+            case _:
+                assert_never(refusal.verdict)
+        pending.decide(given)
+
+    def admit(self, queues: Iterable[str] | None = None) -> None:
+        """Room may have come in these queues (None: in any): those who wait for it and have not left try again."""
+        for queue in list(self._full if queues is None else queues):
+            self._again.extend(pending for pending in self._full.pop(queue) if not has_left(pending.asking.reply))
+
+    def stop_waiting(self) -> None:
+        """The shutdown: nothing is claimed any more, so there will be no room."""
+        error = ShuttingDown("the system is stopping: the queue is full and nothing is claimed any more")
+        for waiting in self._full.values():
+            for pending in waiting:
+                pending.decide(error)
+        self._full.clear()
+
+    def refuse_inserts(self, turn: Turn, error: StoreError) -> None:
+        """A full disk takes no new jobs; reports are kept. (It rolled the transaction back: the batch may change.)"""
+        refused = {index for index, _ in turn.asked}
+        for _, pending in turn.asked:
+            pending.decide(error)
+        turn.asked.clear()
+        turn.batch.inserts = [insert for index, insert in enumerate(turn.batch.inserts) if index not in refused]
+
+    def undecided(self) -> list[Pending]:
+        """Everybody who still waits here."""
+        return [*self._again, *(pending for waiting in self._full.values() for pending in waiting)]

@@ -1,0 +1,92 @@
+"""Endings: what becomes of jobs whose run is over, by the core's rules, with the children they leave behind."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from actors.core.errors import Snooze, Stopped
+from actors.core.job import AttemptError, JobRecord
+from actors.core.lifecycle import advance
+from actors.core.registry import Registry
+from actors.core.retry import DEFAULT_POLICY, Policy, decide, decide_lost, policy_from_json
+from actors.queue.floor import Floor
+from actors.queue.messages import Ended
+from actors.queue.turn import Turn
+from actors.store.port import Outcome, ScheduleError, Write
+
+
+class Endings:
+    """Folds reports of this process's workers, and the jobs of processes that vanished."""
+
+    def __init__(self, floor: Floor, registry: Registry, rng: random.Random) -> None:
+        self.late_reports = 0  # refused because the job had moved on
+        self._floor = floor
+        self._registry = registry
+        self._rng = rng
+
+    def end(self, turn: Turn, ended: Ended) -> None:
+        """One run is over: the hot path of the system."""
+        job, error = ended.job, ended.error
+        told = self._floor.returned(job, ended.at, stuck=ended.stuck)
+        if ended.note is not None:
+            turn.note(job, ended.note)
+        turn.ended.append(len(turn.batch.writes))
+        if error is not None:
+            # a stop that crossed the report: the cancel was accepted, so the job is not retried
+            self._fail(turn, ended, Stopped("user") if told else error)
+            return
+        after = advance(job, "complete", ended.at)
+        group = 0
+        if ended.children:
+            group = turn.new_group()
+            for order in ended.children:
+                turn.insert(order.insert, group)
+                self._floor.stir(order.insert.spec.queue)
+        turn.batch.writes.append(Write(job=job, after=after, step="complete", result=ended.result, group=group))
+        self._floor.account(job, "complete", stuck=ended.stuck)
+
+    def _fail(self, turn: Turn, ended: Ended, error: BaseException) -> None:
+        job = ended.job
+        definition = self._registry.find(job.type)
+        policy: Policy = DEFAULT_POLICY if definition is None else definition.options.retry
+        if job.spec.details.retry is not None:
+            policy = policy_from_json(job.spec.details.retry)
+        decision = decide(
+            job,
+            error,
+            policy,
+            self._rng.random(),
+            ended.at,
+            retry_on=() if definition is None else definition.options.retry_on,
+            give_up_on=() if definition is None else definition.options.give_up_on,
+        )
+        after = advance(job, decision.step, ended.at, run_at=decision.run_at)
+        kept = None if isinstance(error, Snooze) else ended.kept
+        turn.batch.writes.append(Write(job=job, after=after, step=decision.step, error=kept))
+        self._floor.account(job, decision.step, stuck=ended.stuck)
+        if after.state == "dead" and job.spec.details.schedule is not None:
+            text = "" if kept is None else f"{kept.type}: {kept.message}"
+            turn.batch.schedule_errors.append(ScheduleError(name=job.spec.details.schedule, error=text))
+        self._floor.stir(job.queue)
+
+    def lose(self, turn: Turn, jobs: Sequence[JobRecord]) -> None:
+        """These running jobs' processes have vanished."""
+        now = turn.batch.now
+        for job in jobs:
+            step = decide_lost(job)
+            error = AttemptError(
+                attempt=job.attempt,
+                type="worker_died",
+                message=f"the process that ran it died ({job.crashes + 1} so far)",
+                started_at=job.standing.started_at,
+                failed_at=now,
+            )
+            kept = None if step == "cancel" else error
+            turn.batch.writes.append(Write(job=job, after=advance(job, step, now), step=step, error=kept))
+            self._floor.stir(job.queue)
+
+    def settle(self, turn: Turn, outcome: Outcome) -> None:
+        """Count the reports that came too late."""
+        if outcome.lost:
+            self.late_reports += sum(index in outcome.lost for index in turn.ended)

@@ -1,0 +1,164 @@
+"""The floor: all lanes of this process, the jobs that are out on them, and whether anything is claimed at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import attrs
+
+from actors.core.job import JobRecord, Reason
+from actors.core.lifecycle import Step, advance
+from actors.queue.lane import TAKE_BACK_AFTER, Lane
+from actors.queue.turn import Turn
+from actors.store.port import Batch, Claim, Write
+
+
+@attrs.define
+class Books:
+    """What became of the jobs that were held when the shutdown began."""
+
+    finished: int = 0
+    given_back: int = 0
+    cancelled: int = 0
+    stuck: list[str] = attrs.Factory(list)
+
+    def enter(self, job: JobRecord, step: Step, *, stuck: bool = False) -> None:
+        """One of them is accounted for."""
+        match step:
+            case "give_back":
+                self.given_back += 1
+            case "cancel":
+                self.cancelled += 1
+            case _:
+                self.finished += 1
+        if stuck:
+            self.stuck.append(job.id)
+
+
+class Floor:
+    """Claims for the lanes, hands out, takes back, and passes stops on. Only the queue actor touches it."""
+
+    def __init__(self) -> None:
+        self.claiming = True
+        self.books = Books()
+        self._lanes: dict[str, Lane] = {}
+        self._held: dict[str, JobRecord] = {}
+        self._told: set[str] = set()  # jobs whose workers have been told to stop
+
+    # Lanes
+
+    def hire(self, lane: Lane) -> None:
+        """A queue's workers stand ready."""
+        self._lanes[lane.queue] = lane
+        if not self.claiming:
+            lane.close()
+
+    def resize(self, queue: str, capacity: int) -> None:
+        """A queue has so many workers from now on."""
+        if (lane := self._lanes.get(queue)) is not None:
+            lane.capacity = capacity
+            lane.dry = False
+
+    def stuck(self, job: JobRecord) -> None:
+        """This job's place is free for another one, though it has not ended."""
+        if (lane := self._lanes.get(job.queue)) is not None:
+            lane.out -= 1
+            lane.dry = False
+
+    def stir(self, queue: str) -> None:
+        """Something may have come for this queue: claim for it again."""
+        if (lane := self._lanes.get(queue)) is not None:
+            lane.dry = False
+
+    def stir_all(self) -> None:
+        """Something may have come for any queue."""
+        for lane in self._lanes.values():
+            lane.dry = False
+
+    def patience(self, now: int) -> float:
+        """Seconds until unstarted jobs are to be looked at."""
+        waiting = [lane.waiting_since for lane in self._lanes.values() if lane.waiting_since is not None]
+        return max(0.0, (min(waiting) + TAKE_BACK_AFTER - now) / 1e6) if waiting else math.inf
+
+    # Claiming and handing out
+
+    def claim(self, batch: Batch) -> None:
+        """Claim as many jobs as there are idle workers, and a few ahead for those that finish quickly."""
+        for lane in self._lanes.values():
+            if not lane.dry and (wanted := lane.wanted(batch.now)):
+                batch.claims.append(Claim(queue=lane.queue, limit=wanted))
+
+    def hand_out(self, batch: Batch, claimed: list[JobRecord]) -> None:
+        """Send what was claimed to the workers, in claim order."""
+        by_queue: dict[str, list[JobRecord]]
+        if len(batch.claims) == 1:
+            by_queue = {batch.claims[0].queue: claimed}
+        else:
+            by_queue = {}
+            for job in claimed:
+                by_queue.setdefault(job.queue, []).append(job)
+        for job in claimed:
+            self._held[job.spec.id] = job
+        for claim in batch.claims:
+            lane = self._lanes[claim.queue]
+            mine = by_queue.get(claim.queue, [])
+            lane.dry = len(mine) < claim.limit
+            if mine:
+                lane.hand_out(mine, batch.now)
+
+    def returned(self, job: JobRecord, at: int, *, stuck: bool) -> bool:
+        """A worker has reported this job; whether it had been told to stop."""
+        id = job.spec.id
+        self._held.pop(id, None)
+        lane = self._lanes.get(job.spec.queue)
+        if lane is not None:
+            lane.ended(at, 0 if stuck else 1)
+        if self._told and id in self._told:
+            self._told.discard(id)
+            return True
+        return False
+
+    def tell_to_stop(self, stops: Iterable[tuple[str, Reason]]) -> None:
+        """Tell the workers of these jobs, once each."""
+        for id, reason in stops:
+            job = self._held.get(id)
+            if job is not None and id not in self._told and (lane := self._lanes.get(job.queue)) is not None:
+                self._told.add(id)
+                lane.tell((job, reason))
+
+    # Giving back
+
+    def take_back(self, turn: Turn) -> None:
+        """Give back what was claimed ahead and waits for nothing."""
+        for lane in self._lanes.values():
+            if lane.waiting_since is not None:
+                self._give_back(turn, lane.take_back(turn.batch.now))
+
+    def stop_claiming(self, turn: Turn) -> None:
+        """The shutdown: give back what nobody has started, let idle workers end."""
+        self.claiming = False
+        for lane in self._lanes.values():
+            self._give_back(turn, lane.take_all_back())
+            lane.waiting_since = None
+            lane.close()
+
+    def _give_back(self, turn: Turn, jobs: list[JobRecord]) -> None:
+        for job in jobs:
+            self._held.pop(job.id, None)
+            self._told.discard(job.id)
+            after = advance(job, "give_back", turn.batch.now)
+            turn.batch.writes.append(Write(job=job, after=after, step="give_back"))
+            self.stir(job.queue)
+            self.account(job, "give_back")
+
+    def account(self, job: JobRecord, step: Step, *, stuck: bool = False) -> None:
+        """Enter into the books what became of a job, once the shutdown has begun."""
+        if not self.claiming:
+            self.books.enter(job, step, stuck=stuck)
+
+    def close(self) -> None:
+        """The end: no more jobs, no more stops."""
+        for lane in self._lanes.values():
+            lane.close()
+            lane.stops.close()
