@@ -36,9 +36,10 @@ from actors.core.retry import Exponential, Fixed, Linear, Steps
 from actors.core.schedule import At, CronExpression, Every
 from actors.core.unique import Unique
 from actors.handles import QueueInfo
+from actors.house import Queue, open_system, run
 from actors.stats import Stats
 from actors.store import Store
-from actors.system import Queue, ShutdownReport, System, open_system, run
+from actors.system import ShutdownReport, System
 from actors.timetable import ScheduleInfo
 from actors.worker import WorkerInfo
 

@@ -115,3 +115,10 @@ def check_idempotency_key(given: object) -> str:
     if is_text(given, 255):
         return cast("str", given)
     raise BadOption("idempotency_key", given, "1 to 255 characters")
+
+
+def check_count(option: str, given: object, least: int, most: int) -> int:
+    """A whole number within bounds, or `BadOption`."""
+    if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
+        raise BadOption(option, given, f"an integer from {least} to {most}")
+    return given

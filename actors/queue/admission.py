@@ -1,4 +1,4 @@
-"""Admission: new jobs on their way into a batch, those that wait for room in a full queue, and those that replace one.
+"""Admission: new jobs on their way into a batch, those that wait for room, and those that replace another."""
 
 from __future__ import annotations
 
