@@ -2,6 +2,7 @@
 
 from actors.clock import Clock, SystemClock, TrioClock
 from actors.core.context import Job, JobContext, JobHandle
+from actors.core.definition import JobType
 from actors.core.errors import (
     ActorsError,
     AlreadyRunning,
@@ -31,7 +32,7 @@ from actors.core.errors import (
 from actors.core.events import Event
 from actors.core.job import AttemptError, JobRecord
 from actors.core.options import Options
-from actors.core.registry import JobType, Registry
+from actors.core.registry import Registry
 from actors.core.retry import Exponential, Fixed, Linear, Steps
 from actors.core.schedule import At, CronExpression, Every
 from actors.core.unique import Unique

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from actors.clock import Clock
 from actors.core.context import Job
+from actors.core.definition import JobDefinition
 from actors.core.errors import BadOption, BadPayload, Refused, check_seconds
 from actors.core.ids import IdMaker, check_id
 from actors.core.job import NO_DETAILS, RANK, Details, JobSpec, Standing, instant
@@ -26,7 +27,7 @@ from actors.core.options import (
     check_tags,
     check_timeout,
 )
-from actors.core.registry import JobDefinition, Registry
+from actors.core.registry import Registry
 from actors.core.retry import policy_to_json
 from actors.core.unique import OnConflict, Unique
 from actors.core.value import value

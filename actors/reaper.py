@@ -24,7 +24,6 @@ SWEEP_EVERY: Final = 3_600.0  # seconds: keys live for a day
 SWEEP_AFTER_LOSS: Final = (
     1.0  # seconds in which the jobs of a vanished process are given back; then what it left can go
 )
-FIRST_LOOK: Final = 0.25  # seconds after its start in which a process takes nobody for dead
 PAGE: Final = 500  # lost jobs given back per tick
 
 
@@ -69,9 +68,7 @@ class Reaper:
             try:
                 if trio.current_time() >= next_beat:
                     pause = await self._store.beat(self._holder, self._clock.now(), self._lease)
-                    if not started:  # who was alone had no reason to beat: give it the time to
-                        pause = min(pause, FIRST_LOOK) if pause < math.inf else pause
-                    elif await self._reap():
+                    if await self._reap():
                         next_sweep = trio.current_time() + SWEEP_AFTER_LOSS
                     next_beat = trio.current_time() + pause
                 if trio.current_time() >= next_sweep:

@@ -18,6 +18,7 @@ import trio
 
 from actors import dead_letters, hub, queue, scheduler
 from actors.core.context import Job, JobHandle
+from actors.core.definition import JobType
 from actors.core.errors import (
     ActorsError,
     BadOption,
@@ -27,7 +28,7 @@ from actors.core.errors import (
 from actors.core.events import Event
 from actors.core.job import STATES, JobRecord, State, moment
 from actors.core.options import Options, check_count
-from actors.core.registry import JobType, Registry
+from actors.core.registry import Registry
 from actors.core.schedule import At, CatchUp, CronExpression, Every, Overlap, timing
 from actors.handles import (
     DeadLetters,

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import attrs
 import trio
 
-from actors.body import as_coroutine, drive, keep, was_cancelled, without_cancelled
-from actors.core import strict_json
+from actors.attempt import ThreadCall, make_body, read_payload, result_text, unwrapped, what_is_kept
+from actors.body import drive, was_cancelled, without_cancelled
 from actors.core.errors import (
-    BadPayload,
     BadResult,
-    Discard,
     JobTimeout,
-    Outcome,
     ShuttingDown,
     Stopped,
 )
 from actors.core.job import AttemptError, JobRecord, Reason
-from actors.core.registry import JobDefinition
 from actors.core.value import value
 from actors.mailbox import tell
 from actors.queue import Ended, Hire, Lane, Report, Resize, Stuck
@@ -37,7 +30,6 @@ log = logging.getLogger("actors")
 
 STUCK_AFTER: Final = 1.0  # seconds that a stopped body may take to end before another worker takes its place
 MOST_STOPPED_EARLY: Final = 10_000
-MAX_RESULT: Final = 1024 * 1024  # bytes of JSON
 
 
 @value(kw_only=True)
@@ -295,12 +287,12 @@ class Worker:
             if crew.stopped_early:
                 crew.check_stopped_early(run)
             definition = crew.registry[job.spec.type]
-            payload = _payload(definition, job)
+            payload = read_payload(definition, job)
             if definition.options.run_in == "thread":
                 call = ThreadCall(run, definition, payload, crew.threads)
-            given = await drive(_body(run, definition, payload, call), self._suspended)
+            given = await drive(make_body(run, definition, payload, call), self._suspended)
             if given is not None:
-                result = _result(given)
+                result = result_text(given)
         except BaseException as raised:
             error = raised
         # No await from here to the report: a stop that comes now would hit the next job.
@@ -339,7 +331,7 @@ class Worker:
         if error is not None or run.stuck:
             error = self._judge(run, error)
             if error is not None and not isinstance(error, Stopped):
-                kept = _kept(error, job, now)
+                kept = what_is_kept(error, job, now)
         if run.scope is not None:
             run.scope = None
             if job.spec.timeout is not None:
@@ -367,7 +359,7 @@ class Worker:
             return timeout
         if reason in ("user", "superseded"):
             return Stopped(reason)
-        return _unwrapped(error)
+        return unwrapped(error)
 
     # Bodies that do not end when they are told to
 
@@ -387,7 +379,7 @@ class Worker:
         error = call.error
         if error is None and call.value is not None:
             try:
-                result = _result(call.value)
+                result = result_text(call.value)
             except BadResult as bad:
                 error = bad
         if error is not None and was_cancelled(error):
@@ -409,91 +401,3 @@ class Worker:
         if self._ended:
             ended, self._ended = self._ended, []
             self.crew.report(ended)
-
-
-class ThreadCall:
-    """A plain body in a thread of its own. When it is stopped the thread is told, not killed; `ended` tells when it is
-    over.
-    """
-
-    def __init__(self, run: Run, definition: JobDefinition, payload: Any, limiter: trio.CapacityLimiter) -> None:
-        self.ended = trio.Event()
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self._run = run
-        self._definition = definition
-        self._payload = payload
-        self._limiter = limiter
-
-    async def __call__(self) -> Any:
-        """The body's value or error. When cancelled, returns at once and leaves the thread running."""
-        token = trio.lowlevel.current_trio_token()
-        try:
-            await trio.to_thread.run_sync(self._call, token, abandon_on_cancel=True, limiter=self._limiter)
-        except trio.Cancelled:
-            if not self._run.in_thread_now:  # it never got a thread
-                self.ended.set()
-            raise
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-    def _call(self, token: trio.lowlevel.TrioToken) -> None:
-        self._run.in_thread(token)
-        try:
-            self.value = self._definition.call(self._run, self._payload)
-        except BaseException as error:
-            self.error = error
-        finally:
-            try:
-                token.run_sync_soon(self.ended.set)
-            except trio.RunFinishedError:
-                pass
-
-
-def _payload(definition: JobDefinition, job: JobRecord) -> Any:
-    try:
-        payload = definition.decode(job.spec.payload)
-    except BadPayload as error:
-        raise Discard(str(error)) from error
-    authorize = definition.options.authorize
-    if authorize is not None and not authorize(job.spec.owner, payload):
-        raise Discard(f"owner {job.spec.owner!r} may not run {definition.name}: its type's authorize said no")
-    return payload
-
-
-def _body(run: Run, definition: JobDefinition, payload: Any, call: ThreadCall | None) -> Coroutine[Any, Any, Any]:
-    middleware = definition.middleware
-    if not middleware:
-        return as_coroutine(definition.call(run, payload) if call is None else call())
-    body: Callable[[], Awaitable[Any]] = partial(definition.call, run, payload) if call is None else call
-    for wrap in reversed(middleware):
-        body = partial(wrap, run, body)
-    return as_coroutine(body())
-
-
-def _result(given: Any) -> str:
-    try:
-        text = strict_json.dumps(given)
-    except strict_json.NotJSON as error:
-        raise BadResult(f"the job returned what is not JSON: {error}") from None
-    except RecursionError:
-        raise BadResult("the job returned what is not JSON: nested without end") from None
-    if len(text) > MAX_RESULT:
-        raise BadResult(f"the job returned {len(text)} bytes of JSON: expected at most {MAX_RESULT}")
-    return text
-
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """An outcome raised inside a nursery comes as a group of one: it means the same."""
-    inner = error
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return inner if isinstance(inner, Outcome) else error
-
-
-def _kept(error: BaseException, job: JobRecord, now: int) -> AttemptError:
-    kept = keep(error, attempt=job.attempt + 1, started_at=job.standing.started_at, failed_at=now)
-    if isinstance(error, Discard) and isinstance(error.__cause__, BadPayload):
-        return attrs.evolve(kept, type="bad_payload")
-    return kept

@@ -5,18 +5,15 @@ A `Registry` is an explicit object, never a module global.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
-    Generic,
     ParamSpec,
     Protocol,
     TypeVar,
@@ -25,13 +22,12 @@ from typing import (
 )
 
 import attrs
-import orjson
 
-from actors.core import codec, strict_json
+from actors.core import codec
 from actors.core.context import Job, JobContext
+from actors.core.definition import Authorize, Call, JobDefinition, JobOptions, JobType, Middleware
 from actors.core.errors import (
     BadOption,
-    BadPayload,
     RegistrationError,
     UnknownType,
     quote,
@@ -48,6 +44,7 @@ from actors.core.options import (
     check_tags,
     check_timeout,
 )
+from actors.core.payload import flat_fields, is_async, payload_of_class, payload_of_function
 from actors.core.retry import DEFAULT_POLICY, Exponential, Fixed, Linear, Policy, Steps
 from actors.core.unique import Unique
 
@@ -58,148 +55,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}", re.ASCII)
 
-LONGEST_PROBLEM: Final = 300  # characters of one field's problem
-LONGEST_PATH: Final = 100  # characters of where it is
-MOST_PROBLEMS: Final = 100  # named in one error
 
 C = TypeVar("C", bound=type[Job[Any]])
 ExceptionClass = type[BaseException]
-Authorize = Callable[[str | None, Any], bool]
-Middleware = Callable[[JobContext, Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""`async def middleware(ctx, run): ... return await run()`; wraps every run of the registry's jobs."""
-
-
-@attrs.frozen(kw_only=True)
-class JobOptions:
-    """The options of a job type; each can be overridden per enqueue but `authorize`, `retry_on` and `give_up_on`."""
-
-    queue: str = DEFAULT_QUEUE
-    priority: Priority = "normal"
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    timeout: float | None = None
-    retry: Policy = DEFAULT_POLICY
-    retry_on: tuple[type[BaseException], ...] = ()
-    give_up_on: tuple[type[BaseException], ...] = ()
-    unique: Unique | None = None
-    run_in: RunIn = "trio"
-    description: str | None = None
-    tags: tuple[str, ...] = ()
-    authorize: Authorize | None = None
-
-
-@attrs.frozen(eq=False)
-class JobDefinition:
-    """A registered job type: its name, its options, and how its payload is read, written and run."""
-
-    name: str
-    options: JobOptions
-    payload_class: type[Any]
-    fields: tuple[str, ...]  # the payload's, in order
-    function: Callable[..., Any] | None  # None: the payload class has `execute`
-    takes_ctx: bool
-    is_async: bool
-    flat: tuple[tuple[str, frozenset[type]], ...] | None  # field -> exact types, when all fields are scalars
-    registry: Registry = attrs.field(repr=False)
-
-    @property
-    def middleware(self) -> tuple[Middleware, ...]:
-        """What wraps every run: that of the registry where it was registered, the outermost first."""
-        return self.registry.wraps
-
-    def encode(self, payload: Any) -> str:
-        """The payload object as one JSON object; `BadPayload` naming every wrong field."""
-        flat = self.flat
-        if flat is not None:
-            fields = {name: getattr(payload, name) for name, _ in flat}
-            if all(type(fields[name]) in kinds for name, kinds in flat):
-                return self._dumps(fields)
-        converter = self.registry.converter(explain=False)
-        try:
-            fields = converter.unstructure(payload)
-        except Exception as error:
-            raise BadPayload(self.name, self._not_encoded(converter, payload) or [("", _cut(error))]) from error
-        text = self._dumps(fields)
-        self.decode(text)  # what a run would refuse is refused now
-        return text
-
-    def _not_encoded(self, converter: Converter, payload: Any) -> list[tuple[str, str]]:
-        """(field, problem) for every field that can't be turned into JSON."""
-        problems: list[tuple[str, str]] = []
-        for field in attrs.fields(self.payload_class):
-            try:
-                converter.unstructure(getattr(payload, field.name), unstructure_as=field.type)
-            except Exception as error:
-                problems.append((field.name, _cut(error)))
-        return problems
-
-    def _dumps(self, fields: dict[str, Any]) -> str:
-        try:
-            return strict_json.dumps(fields)
-        except strict_json.NotJSON as error:
-            field, _, problem = str(error).partition(": ")
-            raise BadPayload(self.name, _bounded([(field, problem)])) from None
-
-    def from_fields(self, fields: Any) -> Any:
-        """The payload object made of JSON values; `BadPayload` naming every wrong field at once."""
-        try:
-            return self.registry.converter(explain=False).structure(fields, self.payload_class)
-        except Exception:
-            pass
-        try:
-            return self.registry.converter(explain=True).structure(fields, self.payload_class)
-        except Exception as error:
-            raise BadPayload(self.name, _bounded(codec.problems(error))) from None
-
-    def decode(self, text: str) -> Any:
-        """The inverse of `encode`."""
-        if text == "{}" and self.flat == ():
-            return self.payload_class()
-        return self.from_fields(orjson.loads(text))
-
-    def call(self, ctx: JobContext, payload: Any) -> Any:
-        """Call the body: an awaitable when `is_async`, else its result."""
-        if self.function is None:
-            return payload.execute(ctx)
-        fields = {name: getattr(payload, name) for name in self.fields}
-        return self.function(ctx, **fields) if self.takes_ctx else self.function(**fields)
-
-
-@attrs.frozen(eq=False)
-class Call(Generic[R]):
-    """A function job, called: which type, with which payload. It is a `Job[R]`."""
-
-    definition: JobDefinition
-    payload: Any
-
-    def execute(self, ctx: JobContext, /) -> Awaitable[R]:
-        """Run the function with the payload."""
-        return cast("Awaitable[R]", self.definition.call(ctx, self.payload))
-
-    def __repr__(self) -> str:
-        return f"<job {self.definition.name}>"
-
-
-class JobType(Generic[P, R]):
-    """A function registered as a job type. Calling it makes a job; giving the job to a system runs it."""
-
-    def __init__(self, definition: JobDefinition) -> None:
-        self.definition = definition
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-        return self.definition.name
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        try:
-            payload = self.definition.payload_class(*args, **kwargs)
-        except TypeError as error:
-            why = str(error).replace(f"{self.definition.payload_class.__name__}.__init__", self.name, 1)
-            raise TypeError(why.replace("__init__", self.name, 1)) from None
-        return Call(self.definition, payload)
-
-    def __repr__(self) -> str:
-        return f"<job type {self.name}>"
 
 
 class _Decorator(Protocol):
@@ -282,9 +140,9 @@ class Registry:
                     f"job type {name!r} is registered already, as {_where(self._definitions[name])}"
                 )
             function = None if is_class else body
-            payload_class, takes_ctx = _payload_of_class(body, name) if is_class else _payload_of_function(body, name)
+            payload_class, takes_ctx = payload_of_class(body, name) if is_class else payload_of_function(body, name)
             code: Any = getattr(body, "execute", None) if is_class else body
-            is_async = _is_async(code)
+            asynchronous = is_async(code)
             options = JobOptions(
                 queue=queue,
                 priority=priority,
@@ -294,7 +152,7 @@ class Registry:
                 retry_on=tuple(retry_on),
                 give_up_on=tuple(give_up_on),
                 unique=unique,
-                run_in=check_run_in(run_in or ("trio" if is_async else "thread"), is_async, name),
+                run_in=check_run_in(run_in or ("trio" if asynchronous else "thread"), asynchronous, name),
                 description=description,
                 tags=check_tags(tags),
                 authorize=authorize,
@@ -310,8 +168,8 @@ class Registry:
                 tuple(field.name for field in attrs.fields(payload_class)),
                 function,
                 takes_ctx,
-                is_async,
-                _flat(payload_class),
+                asynchronous,
+                flat_fields(payload_class),
                 self,
             )
             self._definitions[name] = definition
@@ -418,91 +276,6 @@ def _ignoring_the_type(structure: Callable[[Any], Any]) -> Callable[[Any, Any], 
     return lambda given, _: structure(given)
 
 
-def _bounded(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What can be shown and sent: not too many, not too long, no lone surrogates of the caller's."""
-    shown = [(_cut(path, LONGEST_PATH), _cut(problem)) for path, problem in problems[:MOST_PROBLEMS]]
-    if len(problems) > MOST_PROBLEMS:
-        shown.append(("", f"and {len(problems) - MOST_PROBLEMS} more"))
-    return shown
-
-
-def _cut(given: object, longest: int = LONGEST_PROBLEM) -> str:
-    text = str(given) or type(given).__name__ if isinstance(given, Exception) else str(given)
-    text = text if len(text) <= longest else text[: longest - 1] + "…"
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_async(code: Any) -> bool:
-    """Whether calling it makes a coroutine: a function, what wraps one, or an object with such a `__call__`."""
-    return inspect.iscoroutinefunction(inspect.unwrap(code)) or inspect.iscoroutinefunction(type(code).__call__)
-
-
 def _where(definition: JobDefinition) -> str:
     body = definition.function or definition.payload_class
     return f"{body.__module__}.{body.__qualname__}"
-
-
-def _payload_of_class(body: type[Any], name: str) -> tuple[type[Any], bool]:
-    if not attrs.has(body):
-        raise RegistrationError(
-            f"job type {name!r}: class {body.__qualname__} is no attrs class: decorate it with @attrs.frozen"
-        )
-    execute = getattr(body, "execute", None)
-    if not callable(execute):
-        raise RegistrationError(f"job type {name!r}: class {body.__qualname__} has no execute(self, ctx) method")
-    if len(inspect.signature(execute).parameters) != 2:
-        raise RegistrationError(
-            f"job type {name!r}: {body.__qualname__}.execute must take (self, ctx) and nothing else"
-        )
-    return body, True
-
-
-def _payload_of_function(body: Any, name: str) -> tuple[type[Any], bool]:
-    if not callable(body):
-        raise RegistrationError(f"job type {name!r}: expected a function or an attrs class, not {quote(body)}")
-    try:
-        hints = typing.get_type_hints(body)
-    except NameError as error:
-        raise RegistrationError(
-            f"job type {name!r}: {error}: expected annotations that can be resolved at registration"
-        ) from None
-    fields: dict[str, Any] = {}
-    takes_ctx = False
-    for index, parameter in enumerate(inspect.signature(body).parameters.values()):
-        if index == 0 and hints.get(parameter.name) is JobContext:
-            takes_ctx = True
-            continue
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise RegistrationError(
-                f"job type {name!r}: parameter {parameter} has no name in a payload: expected named parameters only"
-            )
-        if parameter.name == "self" or parameter.name.startswith("__"):
-            raise RegistrationError(
-                f"job type {name!r}: parameter {parameter.name!r} can't be a field: expected another name"
-            )
-        default = attrs.NOTHING if parameter.default is parameter.empty else parameter.default
-        if isinstance(default, (list, dict, set)):  # Python shares it between calls; jobs must not
-            default = attrs.Factory(partial(copy.deepcopy, default))
-        kw_only = parameter.kind is parameter.KEYWORD_ONLY
-        fields[parameter.name] = attrs.field(
-            default=default, type=hints.get(parameter.name, Any), kw_only=kw_only, alias=parameter.name
-        )
-    made = attrs.make_class(re.sub(r"\W", "_", name), fields, frozen=True, slots=True)
-    made.__module__ = body.__module__
-    return made, takes_ctx
-
-
-_FLAT: Final = {str: frozenset({str}), int: frozenset({int}), bool: frozenset({bool}), float: frozenset({float, int})}
-
-
-def _flat(payload_class: type[Any]) -> tuple[tuple[str, frozenset[type]], ...] | None:
-    """The exact types of each field when all are scalars without aliases: such a payload needs no converter to be
-    checked.
-    """
-    found = []
-    for field in attrs.fields(payload_class):
-        kinds = _FLAT.get(field.type)
-        if kinds is None or field.alias != field.name or field.validator is not None:
-            return None
-        found.append((field.name, kinds))
-    return tuple(found)

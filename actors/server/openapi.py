@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from actors.core.definition import JobDefinition
 from actors.core.job import PRIORITIES
-from actors.core.registry import JobDefinition, Registry
+from actors.core.registry import Registry
 from actors.server.call import TEXT, TIME, Call, ref
 from actors.server.problems import MEDIA_TYPE
 from actors.server.schema import payload_schema

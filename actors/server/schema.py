@@ -20,7 +20,7 @@ from uuid import UUID
 
 import attrs
 
-from actors.core.registry import JobDefinition
+from actors.core.definition import JobDefinition
 
 Schema = dict[str, Any]
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 import attrs
 
 from actors import ScheduleInfo
+from actors.core.definition import JobDefinition
 from actors.core.job import AttemptError, JobRecord, moment
-from actors.core.registry import JobDefinition, Registry
+from actors.core.registry import Registry
 from actors.server.problems import clip
 
 OPTION_NAMES: Final = (

@@ -9,8 +9,9 @@ import attrs
 import pytest
 
 import actors
+from actors.core.definition import Call, JobType
 from actors.core.errors import BadOption, BadPayload, RegistrationError, UnknownType
-from actors.core.registry import Call, JobType, Registry
+from actors.core.registry import Registry
 from actors.core.retry import Exponential, Fixed
 
 if TYPE_CHECKING:

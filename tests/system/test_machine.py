@@ -45,7 +45,11 @@ class Guest:
         self._token: trio.lowlevel.TrioToken | None = None
         self._nursery: trio.Nursery
         trio.lowlevel.start_guest_run(
-            self._main, run_sync_soon_threadsafe=self._todo.put, done_callback=self._done, clock=self.clock, host_uses_signal_set_wakeup_fd=True
+            self._main,
+            run_sync_soon_threadsafe=self._todo.put,
+            done_callback=self._done,
+            clock=self.clock,
+            host_uses_signal_set_wakeup_fd=True,
         )
         self._pump(lambda: self._token is not None)
 
@@ -296,7 +300,9 @@ class Machine(RuleBasedStateMachine):
     def by_hand(self, pick: int, verb: str) -> None:
         id = sorted(self.known)[pick % len(self.known)]
         job = self.records.get(id)
-        legal = {"cancel": UNFINISHED, "retry": {"dead", "cancelled"}, "promote": {"scheduled"}, "delete": {"dead"}}[verb]
+        legal = {"cancel": UNFINISHED, "retry": {"dead", "cancelled"}, "promote": {"scheduled"}, "delete": {"dead"}}[
+            verb
+        ]
         act = self.system.dead_letters.delete if verb == "delete" else getattr(self.system, verb)
         try:
             after = self.guest(act, id)
@@ -430,7 +436,9 @@ class Machine(RuleBasedStateMachine):
             busy = sum(job.standing.holder == self.system.holder and job.queue == name for job in self.records.values())
             assert busy <= WORKERS  # 8: never more than any limit
             if name not in self.paused:  # 20: nobody idles beside work
-                assert busy == WORKERS or not any(job.state == "pending" and job.queue == name for job in self.records.values())
+                assert busy == WORKERS or not any(
+                    job.state == "pending" and job.queue == name for job in self.records.values()
+                )
 
     def _look_at_events(self) -> None:
         """Follow each job along its events, and each claim among what was ready at that moment."""
@@ -454,7 +462,9 @@ class Machine(RuleBasedStateMachine):
                 assert id in ready
                 assert id == min(ready, key=self._order), (id, sorted(ready, key=self._order))  # 8
                 expected.claims += 1
-            if event.name == "job:lost" or (event.name == "job:dead" and event.data.get("error", {}).get("type") == "worker_died"):
+            if event.name == "job:lost" or (
+                event.name == "job:dead" and event.data.get("error", {}).get("type") == "worker_died"
+            ):
                 expected.crashes += 1
                 expected.errors += 1
                 expected.may_be_dead = expected.crashes >= MAX_CRASHES
@@ -477,7 +487,10 @@ class Machine(RuleBasedStateMachine):
             assert getattr(stats, state) == states.count(state)
         ended = (stats.completed, stats.dead, stats.cancelled)
         assert all(new >= old for new, old in zip(ended, self.ended, strict=True))
-        assert all(stored >= states.count(state) for stored, state in zip(ended, ("completed", "dead", "cancelled"), strict=True))
+        assert all(
+            stored >= states.count(state)
+            for stored, state in zip(ended, ("completed", "dead", "cancelled"), strict=True)
+        )
         self.ended = ended
 
 
@@ -498,6 +511,10 @@ def test_the_promises_hold_whatever_happens(machine: type[Machine], examples: in
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
         ),
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from actors.core.registry import JobDefinition
+from actors.core.definition import JobDefinition
 from actors.core.retry import policy_to_json
 from actors.server.ask import Ask, answer
 from actors.server.call import TEXT, Call, list_of, nullable, obj
