@@ -39,6 +39,7 @@ class ThreadCall:
         self._definition = definition
         self._payload = payload
         self._limiter = limiter
+        self._ticket = [None]  # whoever pops it decides whether the body begins (`list.pop` is atomic)
 
     async def __call__(self) -> Any:
         """The body's value or error. When cancelled, returns at once and leaves the thread running."""
@@ -46,14 +47,23 @@ class ThreadCall:
         try:
             await trio.to_thread.run_sync(self._call, token, abandon_on_cancel=True, limiter=self._limiter)
         except trio.Cancelled:
-            if not self._run.in_thread_now:  # it never got a thread
-                self.ended.set()
+            if self._take_ticket():
+                self.ended.set()  # it never began, and never will
             raise
         if self.error is not None:
             raise self.error
         return self.value
 
+    def _take_ticket(self) -> bool:
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
+
     def _call(self, token: trio.lowlevel.TrioToken) -> None:
+        if not self._take_ticket():
+            return  # stopped before it began
         self._run.in_thread(token)
         try:
             self.value = self._definition.call(self._run, self._payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import traceback
 import types
@@ -24,8 +25,9 @@ def drive(body: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> Gene
 
     A body that never suspends can't be cancelled or timed out, so what that takes is prepared only here.
     """
+    step = contextvars.copy_context().run  # what a body sets does not leak into the worker's next job
     try:
-        trap = body.send(None)
+        trap = step(body.send, None)
     except StopIteration as stop:
         return stop.value
     suspended()
@@ -37,7 +39,7 @@ def drive(body: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> Gene
         except BaseException as error:
             thrown = error
         try:
-            trap = body.send(given) if thrown is None else body.throw(thrown)
+            trap = step(body.send, given) if thrown is None else step(body.throw, thrown)
         except StopIteration as stop:
             return stop.value
 
@@ -55,9 +57,14 @@ async def _await(given: Awaitable[Any]) -> Any:
 
 def was_cancelled(error: BaseException) -> bool:
     """Whether `error` is a `trio.Cancelled`, or a group with one in it."""
-    if isinstance(error, trio.Cancelled):
-        return True
-    return isinstance(error, BaseExceptionGroup) and any(was_cancelled(member) for member in error.exceptions)
+    left = [error]  # a body may nest them as deep as it likes
+    while left:
+        one = left.pop()
+        if isinstance(one, trio.Cancelled):
+            return True
+        if isinstance(one, BaseExceptionGroup):
+            left.extend(one.exceptions)
+    return False
 
 
 def without_cancelled(error: BaseException) -> BaseException | None:

@@ -1,7 +1,7 @@
 """The house: opens the nursery of a system, and alone knows every actor. Leaving the nursery is the shutdown.
 
-Three tiers, stopped front to back, each when nobody in front of it can send any more: the front (scheduler, workers), the
-middle (reaper, dead letters), the back (queue, then hub, then the store).
+Three tiers, stopped front to back, each when nobody in front of it can send any more: the front (scheduler, workers),
+the middle (reaper, dead letters), the back (queue, then hub, then the store).
 """
 
 from __future__ import annotations

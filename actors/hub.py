@@ -121,7 +121,11 @@ class Hub:
             for id in [id for id, replies in self._waiting.items() if all(map(has_left, replies))]:
                 for reply in self._waiting.pop(id):
                     reply.close()
-        self._waiting.setdefault(message.id, []).append(message.reply)
+        replies = self._waiting.setdefault(message.id, [])
+        for reply in [reply for reply in replies if has_left(reply)]:
+            replies.remove(reply)
+            reply.close()
+        replies.append(message.reply)
 
     def _ticked(self, tick: Ticked) -> None:
         if self._waiting:

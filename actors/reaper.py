@@ -83,8 +83,12 @@ class Reaper:
                 task_status.started()
             woken = False
             with trio.move_on_at(min(next_beat, next_sweep)):
-                await self._store.wakeup(self._holder)
-                woken = True
+                try:
+                    await self._store.wakeup(self._holder)
+                    woken = True
+                except StoreError as error:
+                    log.warning("the reaper waits for the store: %s", error)
+                    await trio.sleep(1.0)
             if woken:
                 tell(self._queue, Wake())
                 with suppress(ShuttingDown):  # it ends before this one

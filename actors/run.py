@@ -156,11 +156,6 @@ class Run:
         self._token = token
         self._thread = threading.get_ident()
 
-    @property
-    def in_thread_now(self) -> bool:
-        """Whether the body got its thread."""
-        return self._thread is not None
-
     def _because(self) -> Reason | None:
         if self.reason is None and self.scope is not None and self.scope.cancel_called:
             return "timeout"

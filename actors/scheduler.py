@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, assert_never
 import attrs
 import trio
 
-from actors.body import keep, was_cancelled
+from actors.callables import Callables
 from actors.clock import Clock
 from actors.core.errors import (
     ActorsError,
@@ -29,7 +29,7 @@ from actors.core.events import Event
 from actors.core.job import UNFINISHED, JobRecord
 from actors.core.options import Options
 from actors.core.registry import Registry
-from actors.core.schedule import Timing, due, fire_time, keep_anchor, overlap
+from actors.core.schedule import Timing, due, keep_anchor, overlap
 from actors.core.value import value
 from actors.hub import Message as HubMessage
 from actors.hub import Tell
@@ -38,7 +38,7 @@ from actors.mailbox import Reply, answer, ask, command, decline, refuse, refusin
 from actors.queue import Act, Fire, Fired, Keep
 from actors.queue import Message as QueueMessage
 from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
-from actors.timetable import Coming, Local, ScheduleInfo, Stored, definition
+from actors.timetable import ScheduleInfo, Stored, definition, quiet, until
 
 log = logging.getLogger("actors")
 
@@ -131,16 +131,15 @@ class Scheduler:
         self._queue = queue
         self._hub = hub
         self._inbox = inbox
-        self._locals: dict[str, Local] = {}
+        self._callables = Callables(clock)
         self._read: dict[str, Stored] = {}  # what was decoded, by name
         self._queueing: set[str] = set()  # schedules of which a slot waits for the run before it
         self._unreadable: dict[str, str] = {}  # definitions that this program can't decode, by name
-        self._nursery: trio.Nursery
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled, which also stops the callables that are running."""
         with self._inbox, refusing_the_rest(self._inbox):
-            async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as self._callables.nursery:
                 task_status.started()
                 while True:
                     pause = await self._pass()
@@ -169,36 +168,22 @@ class Scheduler:
         except StoreError as error:
             log.warning("the scheduler waits for the store: %s", error)
             coming.append(LOOK_AGAIN)
-        for local in list(self._locals.values()):
-            coming.append(self._fire_local(local))
+        coming.extend(self._callables.fire_all())
         return min(self._clock.patience, *coming) if coming else self._clock.patience
-
-    def _until(self, schedule: Stored | Local, name: str, slot: int | None) -> float:
-        """Seconds until `slot` fires, remembered: a pass costs nothing for a schedule whose time has not come."""
-        at = None if slot is None else fire_time(name, schedule.timing, slot)
-        schedule.coming = Coming(cursor=schedule.cursor, at=at)
-        return math.inf if at is None else max(0.0, (at - self._clock.now()) / 1e6)
-
-    def _is_quiet(self, schedule: Stored | Local, now: int) -> float | None:
-        """Seconds until the slot that was found the last time; None when it is time to look for due slots."""
-        coming = schedule.coming
-        if coming is None or coming.cursor != schedule.cursor or (coming.at is not None and coming.at <= now):
-            return None
-        return math.inf if coming.at is None else (coming.at - now) / 1e6
 
     async def _fire_stored(self, stored: Stored) -> float:
         record, timing = stored.record, stored.timing
         if record.paused or stored.type not in self._registry:
             return math.inf  # a type that this program does not know is left for others
         now = self._clock.now()
-        if (quiet := self._is_quiet(stored, now)) is not None:
-            return quiet
+        if (pause := quiet(stored, now)) is not None:
+            return pause
         # a slot that waited for the run before it was on time, and is not a missed one now
         asked = attrs.evolve(timing, catch_up="all") if record.name in self._queueing else timing
         found = due(record.name, asked, cursor=record.cursor, now=now, fired=record.fired)
         if found.cursor == record.cursor:
             self._queueing.discard(record.name)
-            return self._until(stored, record.name, found.next)
+            return until(stored, found.next, now)
         slots = [SlotRecord(slot=slot, reason=reason) for slot, reason in found.missed]
         cursor, orders = found.cursor, list[Order]()
         unfinished = await self._is_unfinished(record.last_job)
@@ -281,56 +266,6 @@ class Scheduler:
 
             await ask(self._queue, request)  # a run that has ended meanwhile is no error
 
-    def _fire_local(self, local: Local) -> float:
-        if local.paused:
-            return math.inf
-        now = self._clock.now()
-        if (quiet := self._is_quiet(local, now)) is not None:
-            return quiet
-        found = due(local.name, local.timing, cursor=local.cursor, now=now, fired=local.fired)
-        local.cursor = found.cursor
-        for _ in found.fire:
-            match overlap(local.timing.overlap, bool(local.scopes)):
-                case "fire":
-                    self._start(local, now)
-                case "skip":
-                    pass
-                case "wait":
-                    local.queued += 1
-                case "replace":
-                    for scope in local.scopes:
-                        scope.cancel()
-                    self._start(local, now)
-                case never:
-                    assert_never(never)
-        return self._until(local, local.name, found.next)
-
-    def _start(self, local: Local, now: int) -> None:
-        local.fired += 1
-        local.last_run = now
-        scope = trio.CancelScope()
-        local.scopes.append(scope)
-        self._nursery.start_soon(self._call, local, scope, name=f"schedule {local.name}")
-
-    @trio.lowlevel.enable_ki_protection
-    async def _call(self, local: Local, scope: trio.CancelScope) -> None:
-        try:
-            with scope:
-                await local.call()
-        except BaseException as error:  # whatever it raises is its failure, also a Cancelled that was made by hand
-            if was_cancelled(error) and trio.current_effective_deadline() == -math.inf:
-                return  # the shutdown's
-            now = self._clock.now()
-            kept = keep(error, attempt=local.fired, started_at=local.last_run, failed_at=now)
-            local.errors += 1
-            local.last_error = f"{kept.type}: {kept.message}"[:500]
-            log.error("schedule %s failed: %s", local.name, local.last_error)
-        finally:
-            local.scopes.remove(scope)
-            if local.queued and not local.scopes:
-                local.queued -= 1
-                self._start(local, self._clock.now())
-
     # Keeping and telling
 
     async def _all(self) -> list[Stored]:
@@ -384,7 +319,7 @@ class Scheduler:
             decline(message.reply, error if isinstance(error, ActorsError) else _as_caller_error(error))
 
     async def _declare_job(self, message: DeclareJob) -> None:
-        if message.name in self._locals:
+        if message.name in self._callables:
             raise Conflict(f"schedule {message.name!r} runs a callable: expected another name for a job")
         now = self._clock.now()
         stored = await self._find(message.name)
@@ -398,18 +333,11 @@ class Scheduler:
     async def _declare_callable(self, message: DeclareCallable) -> None:
         if await self._find(message.name) is not None:
             raise Conflict(f"schedule {message.name!r} is stored with a job: expected another name for a callable")
-        known = self._locals.get(message.name)
-        if known is None:
-            now = self._clock.now()
-            self._locals[message.name] = Local(name=message.name, timing=message.timing, call=message.call, cursor=now)
-        else:
-            known.timing, known.call = keep_anchor(message.timing, known.timing), message.call
-            known.coming = None
+        self._callables.declare(message.name, message.timing, message.call)
 
     async def _control(self, message: Control) -> None:
-        local = self._locals.get(message.name)
-        if local is not None:
-            self._control_local(local, message.verb)
+        if message.name in self._callables:
+            self._callables.control(message.name, message.verb)
             return
         stored = await self._find(message.name)
         if stored is None:
@@ -433,22 +361,6 @@ class Scheduler:
             case _:
                 assert_never(message.verb)
 
-    def _control_local(self, local: Local, verb: Literal["pause", "resume", "run", "remove"]) -> None:
-        match verb:
-            case "pause":
-                local.paused = True
-            case "resume":
-                if local.paused:
-                    local.paused, local.cursor = False, max(local.cursor, self._clock.now())
-            case "remove":
-                del self._locals[local.name]
-            case "run":
-                if local.scopes and local.timing.overlap == "skip":
-                    raise AlreadyRunning(local.name)
-                self._start(local, self._clock.now())
-            case _:
-                assert_never(verb)
-
     async def _run_now(self, stored: Stored) -> None:
         """A run by hand: a job now, whatever the timing says; the cursor stays."""
         while True:
@@ -466,10 +378,8 @@ class Scheduler:
             stored = again
 
     async def _change(self, message: Change) -> None:
-        local = self._locals.get(message.name)
-        if local is not None:
-            local.timing, local.coming = message.change(local.timing), None
-            local.cursor = max(local.cursor, self._clock.now())
+        if message.name in self._callables:
+            self._callables.change(message.name, message.change)
             return
         stored = await self._find(message.name)
         if stored is None:
@@ -491,7 +401,7 @@ class Scheduler:
             one.info(now, (job := last.get(one.record.last_job or "")) is not None and job.state in UNFINISHED)
             for one in stored
         ]
-        found.extend(local.info(now) for local in self._locals.values() if name is None or local.name == name)
+        found.extend(info for info in self._callables.infos(now) if name in (None, info.name))
         return sorted(found, key=lambda info: info.name)
 
     async def _keep(self, records: list[ScheduleRecord], move: ScheduleMove | None = None) -> None:

@@ -4,13 +4,12 @@ process).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import attrs
 import orjson
-import trio
 
 from actors.core.context import Job
 from actors.core.errors import BadOption
@@ -23,6 +22,7 @@ from actors.core.schedule import (
     CronExpression,
     Every,
     Timing,
+    fire_time,
     next_slot,
     timing_from_json,
     timing_to_json,
@@ -71,6 +71,23 @@ class Coming:
     at: int | None
 
 
+class Watched(Protocol):
+    """A schedule that somebody looks after, stored or not."""
+
+    timing: Timing
+    coming: Coming | None
+
+    @property
+    def name(self) -> str:
+        """The schedule's name."""
+        ...
+
+    @property
+    def cursor(self) -> int:
+        """Every slot up to this instant has been dealt with."""
+        ...
+
+
 @attrs.define(kw_only=True)
 class Stored:
     """A stored schedule: its row, and what its definition says."""
@@ -81,6 +98,11 @@ class Stored:
     payload: dict[str, Any]
     options: Options
     coming: Coming | None = None
+
+    @property
+    def name(self) -> str:
+        """The schedule's name."""
+        return self.record.name
 
     @property
     def cursor(self) -> int:
@@ -153,38 +175,16 @@ def definition(timing: Timing, type: str, payload: dict[str, Any], options: Opti
     return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode()
 
 
-@attrs.define(kw_only=True, eq=False)
-class Local:
-    """A plain callable on a schedule: it runs in this process and is not stored."""
+def until(schedule: Watched, slot: int | None, now: int) -> float:
+    """Seconds until `slot` fires, remembered: a pass costs nothing for a schedule whose time has not come."""
+    at = None if slot is None else fire_time(schedule.name, schedule.timing, slot)
+    schedule.coming = Coming(cursor=schedule.cursor, at=at)
+    return math.inf if at is None else max(0.0, (at - now) / 1e6)
 
-    name: str
-    timing: Timing
-    call: Callable[[], Awaitable[object]]
-    cursor: int
-    coming: Coming | None = None
-    paused: bool = False
-    fired: int = 0
-    errors: int = 0
-    last_run: int | None = None
-    last_error: str | None = None
-    scopes: list[trio.CancelScope] = attrs.Factory(list)  # of its runs that have not ended
-    queued: int = 0  # slots that wait for the run before them
 
-    def info(self, now: int) -> ScheduleInfo:
-        """As it can be looked at."""
-        spent = self.timing.limit is not None and self.fired >= self.timing.limit
-        coming = None if self.paused or spent else next_slot(self.timing, max(self.cursor, now))
-        return ScheduleInfo(
-            name=self.name,
-            expression=expression(self.timing),
-            tz=self.timing.tz,
-            job_type=None,
-            owner=None,
-            is_running=bool(self.scopes),
-            paused=self.paused,
-            run_count=self.fired,
-            error_count=self.errors,
-            last_run=None if self.last_run is None else moment(self.last_run),
-            next_run=None if coming is None else moment(coming),
-            last_error=self.last_error,
-        )
+def quiet(schedule: Watched, now: int) -> float | None:
+    """Seconds until the slot that was found the last time; None when it is time to look for due slots."""
+    coming = schedule.coming
+    if coming is None or coming.cursor != schedule.cursor or (coming.at is not None and coming.at <= now):
+        return None
+    return math.inf if coming.at is None else (coming.at - now) / 1e6

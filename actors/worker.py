@@ -86,7 +86,18 @@ class Crew:
                         await self._no_more_jobs.wait()  # with no workers there is still a crew to resize
                 finally:
                     self._no_more_jobs.set()
+                    self._give_back_unstarted()
                 watching.cancel_scope.cancel()
+
+    def _give_back_unstarted(self) -> None:
+        """What a worker passed on while the queue closed the channel, and nobody took."""
+        now = self.desk.clock.now()
+        while True:
+            try:
+                rest = self._jobs.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return
+            self.report([Ended(job, now, None, Stopped("shutdown")) for job in rest])
 
     async def _pass_stops_on(self, stops: trio.MemoryReceiveChannel[tuple[JobRecord, Reason] | None]) -> None:
         async for stop in stops:
@@ -339,9 +350,8 @@ class Worker:
         self._run = None
         crew.running.pop(job.spec.id, None)
         self.processed += 1
-        self._ended.append(
-            Ended(job, now, result, error, kept, run.children, run.take(), run.stuck or run.abandoned or crew.is_late())
-        )
+        left = run.stuck or run.abandoned or crew.is_late()
+        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), left, run.stuck))
         if run.stuck:
             crew.return_stuck()
 

@@ -1,4 +1,4 @@
-"""From a function's signature or a class's fields to the attrs class that is a payload; what can't be one is refused."""
+"""From a function's signature or a class's fields to the attrs class that is a payload; the rest is refused."""
 
 from __future__ import annotations
 

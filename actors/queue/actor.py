@@ -82,6 +82,7 @@ class Queue:
         self._admission = Admission(self._floor, limits)
         self._by_hand = ByHand(self._floor)
         self._tick = 0
+        self._look_for_room = 0.0  # by trio's clock
         self._next_due: int | None = None
         self._current: Turn | None = None
         self._store_error: StoreError | None = None  # the store's last error, while it fails
@@ -147,14 +148,15 @@ class Queue:
         if self._next_due is not None and self._next_due <= now and floor.claiming:
             turn.forced = True
             floor.stir_all()
+        if self._admission.is_waiting and trio.current_time() >= self._look_for_room:
+            self._look_for_room = trio.current_time() + LOOK_FOR_ROOM
+            self._admission.admit()  # another process may have made room
+        if self._admission.is_ready:  # before the messages: who waits for room comes before those who come now
+            self._admission.try_again(turn, await self._load(self._admission.replaced()))
         for message in messages:
             self._fold(turn, message)
         if self._by_hand.is_ready:
             self._by_hand.fold(turn, await self._load(self._by_hand.ids()))
-        if self._admission.is_waiting and not messages:
-            self._admission.admit()  # another process may have made room
-        if self._admission.is_ready:
-            self._admission.try_again(turn, await self._load(self._admission.replaced()))
         floor.take_back(turn)
         if floor.claiming:
             floor.claim(turn.batch)
@@ -192,7 +194,7 @@ class Queue:
             case Hire():
                 self._floor.hire(message.lane)
             case Resize():
-                self._floor.resize(message.queue, message.capacity)
+                self._floor.resize(message.queue, message.capacity, turn.batch.now)
             case Wake():
                 turn.forced = True
                 self._floor.stir_all()

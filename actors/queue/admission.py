@@ -65,7 +65,11 @@ class Admission:
 
     def _insert(self, turn: Turn, pending: Pending, group: int = 0) -> None:
         insert = pending.order.insert
-        limit = None if pending.exempt else self._limits.get(insert.spec.queue)
+        # what replaces a job takes its place: refused by a limit, it would leave neither
+        limit = None if pending.exempt or group else self._limits.get(insert.spec.queue)
+        if limit is not None and limit[1] and (waiting := self._full.get(insert.spec.queue)) and self._floor.claiming:
+            waiting.append(pending)  # not before those who came first
+            return
         if limit is not None or group:
             insert = attrs.evolve(insert, limit=None if limit is None else limit[0], group=group)
         turn.asked.append((len(turn.batch.inserts), pending))
@@ -111,7 +115,7 @@ class Admission:
                 if waits and self._floor.claiming:
                     self._full.setdefault(spec.queue, []).append(pending)
                     return
-                given = QueueFull(spec.queue, limit)
+                given = _no_more_room() if waits else QueueFull(spec.queue, limit)
             case _:
                 assert_never(refusal.verdict)
         pending.decide(given)
@@ -123,7 +127,7 @@ class Admission:
 
     def stop_waiting(self) -> None:
         """The shutdown: nothing is claimed any more, so there will be no room."""
-        error = ShuttingDown("the system is stopping: the queue is full and nothing is claimed any more")
+        error = _no_more_room()
         for waiting in self._full.values():
             for pending in waiting:
                 pending.decide(error)
@@ -131,12 +135,24 @@ class Admission:
 
     def refuse_inserts(self, turn: Turn, error: StoreError) -> None:
         """A full disk takes no new jobs; reports are kept. (It rolled the transaction back: the batch may change.)"""
+        batch = turn.batch
         refused = {index for index, _ in turn.asked}
+        groups = {batch.inserts[index].group for index in refused} - {0}
         for _, pending in turn.asked:
             pending.decide(error)
         turn.asked.clear()
-        turn.batch.inserts = [insert for index, insert in enumerate(turn.batch.inserts) if index not in refused]
+        batch.inserts = [insert for index, insert in enumerate(batch.inserts) if index not in refused]
+        if groups:  # nor is a job cancelled for one that could not take its place
+            kept = [index for index, write in enumerate(batch.writes) if write.group not in groups]
+            moved = {old: new for new, old in enumerate(kept)}
+            batch.writes = [batch.writes[index] for index in kept]
+            turn.ended = [moved[index] for index in turn.ended]
+            turn.written = [(moved[index], doing) for index, doing in turn.written]
 
     def undecided(self) -> list[Pending]:
         """Everybody who still waits here."""
         return [*self._again, *(pending for waiting in self._full.values() for pending in waiting)]
+
+
+def _no_more_room() -> ShuttingDown:
+    return ShuttingDown("the system is stopping: the queue is full and nothing is claimed any more")

@@ -28,7 +28,7 @@ class Endings:
     def end(self, turn: Turn, ended: Ended) -> None:
         """One run is over: the hot path of the system."""
         job, error = ended.job, ended.error
-        told = self._floor.returned(job, ended.at, stuck=ended.stuck)
+        told = self._floor.returned(job, ended.at, replaced=ended.replaced)
         if ended.note is not None:
             turn.note(job, ended.note)
         turn.ended.append(len(turn.batch.writes))

@@ -9,7 +9,7 @@ import attrs
 
 from actors.core.job import JobRecord, Reason
 from actors.core.lifecycle import Step, advance
-from actors.queue.lane import TAKE_BACK_AFTER, Lane
+from actors.queue.lane import QUICK, TAKE_BACK_AFTER, Lane
 from actors.queue.turn import Turn
 from actors.store.port import Batch, Claim, Write
 
@@ -54,11 +54,10 @@ class Floor:
         if not self.claiming:
             lane.close()
 
-    def resize(self, queue: str, capacity: int) -> None:
+    def resize(self, queue: str, capacity: int, now: int) -> None:
         """A queue has so many workers from now on."""
         if (lane := self._lanes.get(queue)) is not None:
-            lane.capacity = capacity
-            lane.dry = False
+            lane.resize(capacity, now)
 
     def stuck(self, job: JobRecord) -> None:
         """This job's place is free for another one, though it has not ended."""
@@ -79,7 +78,7 @@ class Floor:
     def patience(self, now: int) -> float:
         """Seconds until unstarted jobs are to be looked at."""
         waiting = [lane.waiting_since for lane in self._lanes.values() if lane.waiting_since is not None]
-        return max(0.0, (min(waiting) + TAKE_BACK_AFTER - now) / 1e6) if waiting else math.inf
+        return max(0.0, (min(*waiting, now) + TAKE_BACK_AFTER - now) / 1e6) if waiting else math.inf
 
     # Claiming and handing out
 
@@ -107,13 +106,14 @@ class Floor:
             if mine:
                 lane.hand_out(mine, batch.now)
 
-    def returned(self, job: JobRecord, at: int, *, stuck: bool) -> bool:
-        """A worker has reported this job; whether it had been told to stop."""
+    def returned(self, job: JobRecord, at: int, *, replaced: bool) -> bool:
+        """A worker has reported this job; whether it was told to stop. `replaced`: its place is counted free already."""
         id = job.spec.id
+        claimed_at = job.standing.started_at or at
         self._held.pop(id, None)
         lane = self._lanes.get(job.spec.queue)
         if lane is not None:
-            lane.ended(at, 0 if stuck else 1)
+            lane.ended(at, 0 if replaced else 1, quick=0 <= at - claimed_at <= QUICK)
         if self._told and id in self._told:
             self._told.discard(id)
             return True
@@ -146,11 +146,12 @@ class Floor:
     def _give_back(self, turn: Turn, jobs: list[JobRecord]) -> None:
         for job in jobs:
             self._held.pop(job.id, None)
+            step: Step = "cancel" if job.id in self._told else "give_back"  # its cancel was accepted
             self._told.discard(job.id)
-            after = advance(job, "give_back", turn.batch.now)
-            turn.batch.writes.append(Write(job=job, after=after, step="give_back"))
+            after = advance(job, step, turn.batch.now)
+            turn.batch.writes.append(Write(job=job, after=after, step=step))
             self.stir(job.queue)
-            self.account(job, "give_back")
+            self.account(job, step)
 
     def account(self, job: JobRecord, step: Step, *, stuck: bool = False) -> None:
         """Enter into the books what became of a job, once the shutdown has begun."""

@@ -19,6 +19,7 @@ LISTS_PER_TURN: Final = 8  # receivers woken per turn; measured best at 100 and 
 LONGEST_LIST: Final = 64  # bounds how long one worker keeps the loop to itself
 PREFETCH_WINDOW: Final = 5_000  # microseconds: only what was finished in the last 5 ms is claimed ahead
 MOST_PREFETCH: Final = 250  # jobs claimed ahead at most: what priority may slip by
+QUICK: Final = 20_000  # microseconds from claim to end: what takes longer is not worth claiming ahead for
 TAKE_BACK_AFTER: Final = 20_000  # microseconds an unstarted claim may wait while nothing moves
 
 
@@ -41,12 +42,14 @@ class Lane:
     waiting_since: int | None = None  # unstarted jobs have been out at least since then
     moved: int = 0  # finished since then
 
-    def ended(self, now: int, count: int) -> None:
-        """`count` jobs were reported at `now`."""
+    def ended(self, now: int, count: int, *, quick: bool) -> None:
+        """`count` jobs were reported at `now`; those that ended soon after their claim let others be claimed ahead."""
         self.out -= count
         self.moved += count
-        if now - self.window > PREFETCH_WINDOW:
-            self.recent = self.finished if now - self.window <= 2 * PREFETCH_WINDOW else 0
+        if not quick:
+            return
+        if not 0 <= now - self.window <= PREFETCH_WINDOW:
+            self.recent = self.finished if 0 <= now - self.window <= 2 * PREFETCH_WINDOW else 0
             self.window, self.finished = now, 0
         self.finished += count
 
@@ -54,7 +57,7 @@ class Lane:
         """How many jobs to claim now."""
         if self.capacity == 0:
             return 0
-        fresh = now - self.window <= 2 * PREFETCH_WINDOW
+        fresh = 0 <= now - self.window <= 2 * PREFETCH_WINDOW
         ahead = min(MOST_PREFETCH, max(self.finished, self.recent)) if fresh else 0
         return max(0, self.capacity + ahead - self.out)
 
@@ -67,12 +70,19 @@ class Lane:
         if self.out > self.capacity and self.waiting_since is None:
             self.waiting_since, self.moved = now, 0
 
+    def resize(self, capacity: int, now: int) -> None:
+        """So many workers from now on; what is out beyond them may have to be taken back."""
+        self.capacity = capacity
+        self.dry = False
+        if self.out > capacity and self.waiting_since is None:
+            self.waiting_since, self.moved = now, 0
+
     def take_back(self, now: int) -> list[JobRecord]:
         """The jobs that nobody has started although they were claimed a while ago and little has moved since; none
         otherwise.
         """
         since = self.waiting_since
-        if since is None or now - since < TAKE_BACK_AFTER:
+        if since is None or 0 <= now - since < TAKE_BACK_AFTER:  # (a wall clock may be set back)
             return []
         if self.out <= self.capacity:
             self.waiting_since = None
@@ -80,7 +90,7 @@ class Lane:
         if self.moved >= self.out - self.capacity:
             self.waiting_since, self.moved = now, 0
             return []
-        self.waiting_since = None
+        self.waiting_since = now  # a worker may be about to pass on more
         self.finished = self.recent = 0  # nothing is claimed ahead until jobs finish quickly again
         return self.take_all_back()
 

@@ -46,7 +46,8 @@ class Ended:
     kept: AttemptError | None = None  # what to keep of the error
     children: Sequence[Order] = ()
     note: Note | None = None
-    stuck: bool = False
+    stuck: bool = False  # it ignored that it was stopped, or its thread is left to itself
+    replaced: bool = False  # a `Stuck` was sent for it: its place is counted as free already
 
 
 @value

@@ -130,7 +130,7 @@ def test_along_any_path_versions_grow_and_runs_never_fall(standing: Standing, st
 
 
 def test_which_steps_cost_an_attempt_and_which_count_a_dead_process():
-    assert FAILURES == {"retry", "bury"} and CRASHES == {"lose", "quarantine"}
+    assert {"retry", "bury"} == FAILURES and {"lose", "quarantine"} == CRASHES
 
 
 def test_the_table_is_whole():

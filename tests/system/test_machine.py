@@ -87,8 +87,12 @@ class Guest:
         return self(partial(self._nursery.start, work, *given))
 
     def close(self) -> None:
+        def end() -> None:
+            self.clock.autojump_threshold = 0  # whoever waits for time at the end is given it
+            self._nursery.cancel_scope.cancel()
+
         assert self._token is not None
-        self._token.run_sync_soon(lambda: self._nursery.cancel_scope.cancel())
+        self._token.run_sync_soon(end)
         while self._ended is None:
             self._todo.get(timeout=30)()
 
@@ -202,8 +206,6 @@ class Machine(RuleBasedStateMachine):
                     grace=0.0,
                 ) as system:
                     events = system.events(buffer=100_000)
-                    for name in QUEUES:  # only now, so that no start is missed
-                        system.queues[name].set_workers(WORKERS)
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._collect, events)
                         task_status.started(system)
@@ -212,6 +214,32 @@ class Machine(RuleBasedStateMachine):
                 await self._collect(events)
 
         self.system = self.guest.start(live)
+        self._catch_up()
+        for name in QUEUES:  # only now, so that no start is missed
+            self.guest(self._set_workers, name, WORKERS)
+
+    def _catch_up(self) -> None:
+        """What the process did while it opened, before anybody could listen: give back what the last one left."""
+        self._look_at_events()
+        for job in self.guest(partial(self.system.find, limit=1_000)).jobs:
+            expected = self.known[job.id]
+            if job.version == expected.version:
+                continue
+            assert job.version == expected.version + 1
+            match expected.state, job.state:
+                case "running", "pending" | "dead":
+                    expected.crashes += 1
+                    expected.errors += 1
+                    expected.may_be_dead = expected.crashes >= MAX_CRASHES
+                case "running", "cancelled":
+                    assert self.records[job.id].stop == "user"
+                case "scheduled", "pending":
+                    pass
+                case other:
+                    raise AssertionError(other)
+            expected.version, expected.state = job.version, job.state
+            if job.state == "pending":
+                self.ready[job.queue].add(job.id)
 
     async def _collect(self, events: Any) -> None:
         async for event in events:

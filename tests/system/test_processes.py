@@ -159,9 +159,9 @@ async def test_a_late_report_changes_nothing(opened, store, autojump_clock, jobs
         record = await other.get(handle.id)
         assert (record.state, record.runs, record.standing.holder, record.crashes) == ("running", 2, other.holder, 1)
         silent.dead = False
-        await trio.sleep(20)  # the zombie has spoken
+        await trio.sleep(10)  # the zombie has spoken
         assert (await other.get(handle.id)) == record
-        await trio.sleep(40)
+        await trio.sleep(50)
         record = await other.get(handle.id)
         assert (record.state, record.result, record.runs) == ("completed", 2, 2)
 
