@@ -12,7 +12,7 @@ from typing import Any, Final
 from actors.clock import Clock
 from actors.core.context import Job
 from actors.core.definition import JobDefinition
-from actors.core.errors import BadOption, BadPayload, Refused, check_seconds
+from actors.core.errors import MAX_SECONDS, BadOption, BadPayload, Refused, check_seconds
 from actors.core.ids import IdMaker, check_id
 from actors.core.job import NO_DETAILS, RANK, Details, JobSpec, Standing, instant
 from actors.core.options import (
@@ -147,14 +147,14 @@ class Intake:
     def _run_at(self, options: Options, now: int) -> int:
         delay, when = options.get("delay"), options.get("run_at")
         if delay is not None and when is not None:
-            raise BadOption("run_at", when, "not to be given together with delay")
+            raise BadOption("run_at", when, "either run_at or delay, not both")
         if when is not None:
             if not isinstance(when, datetime) or when.tzinfo is None:
                 raise BadOption("run_at", when, "an aware datetime")
             run_at = instant(when)
-            if run_at - now > 10 * 366 * 86_400_000_000:
-                raise BadOption("run_at", when, "a time within ten years")
-            return max(run_at, 0)
+            if abs(run_at - now) > MAX_SECONDS * 1e6:
+                raise BadOption("run_at", when, "a time within ten years of now")
+            return run_at
         check_seconds("delay", delay)
         return now + round((delay or 0) * 1e6)
 

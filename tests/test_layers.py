@@ -25,7 +25,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "timetable": STORE,
     "dead_letters": (*STORE, "actors.mailbox", "actors.queue"),
 }
-EDGES = ("actors.server", "actors.cli", "actors.jobs", "actors.testing", "actors.logs")
+EDGES = ("actors.server", "actors.cli", "actors.__main__", "actors.jobs", "actors.testing", "actors.logs")
 PUBLIC_ONLY = ("jobs",)  # edges that need nothing but what users have
 NO_TRIO = ("core",)
 NO_IO = {"trio", "socket", "sqlite3", "subprocess", "threading", "os", "pathlib", "time", "http", "urllib"}

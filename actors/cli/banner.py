@@ -17,7 +17,14 @@ from actors.server.calls.about import version
 
 
 def print_banner(
-    url: str, store: str, queues: Mapping[str, Queue], registry: Registry, schedules: list[str], *, open: bool
+    url: str,
+    store: str,
+    queues: Mapping[str, Queue],
+    registry: Registry,
+    schedules: list[str],
+    *,
+    open: bool,
+    everywhere: bool = False,
 ) -> None:
     """Print it to stdout; without colours where no one looks."""
     console = Console(highlight=False, soft_wrap=True)
@@ -29,7 +36,7 @@ def print_banner(
         "schedules": ", ".join(schedules),
         "access": "anyone on this machine (no tokens yet: actors token create)"
         if open
-        else "with a token: Authorization: Bearer TOKEN",
+        else f"with a token: Authorization: Bearer TOKEN{', also from other machines' if everywhere else ''}",
         "docs": f"{url}/docs",
     }
     for name, fact in facts.items():

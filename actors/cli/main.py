@@ -107,7 +107,7 @@ def serve(
     grace
         Seconds that running jobs have at a stop.
     workers
-        How many jobs of the queue `default` run at a time.
+        How many jobs of the queue `default` run at a time; `--queue default=N` wins.
     queue
         Another queue and its workers, as in `mail=8`. Several times.
     queue_limit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
 from actors import Queue
@@ -52,6 +54,9 @@ class ServeOptions:
         for name in ("max_body", "batch_max_body", "max_batch"):
             if getattr(self, name) < 1:
                 raise BadOption(name, getattr(self, name), "a number above 0")
+        for root in self.cleanup_root:
+            if not Path(root).is_dir():
+                raise BadOption("cleanup_root", root, "a directory that is there")
         for origin in self.cors_origin:
             scheme, mark, host = origin.partition("://")
             if origin != "*" and (scheme not in ("http", "https") or not mark or not host or "/" in host):

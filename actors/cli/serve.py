@@ -124,7 +124,15 @@ class _Command:
                     await edge.start(serve_http, app, self._sockets, ended)
                     schedules = [f"{info.name} ({info.expression})" for info in await system.schedules.list()]
                     is_open = not tokens_in(await system.settings())
-                    print_banner(url, options.store, queues, self._registry, schedules, open=is_open)
+                    print_banner(
+                        url,
+                        options.store,
+                        queues,
+                        self._registry,
+                        schedules,
+                        open=is_open,
+                        everywhere=not options.is_local,
+                    )
                     log.info("serving", extra={"url": url, "holder": system.holder})
                     await self._stop.wait()
                     began = trio.current_time()

@@ -107,7 +107,7 @@ class Floor:
                 lane.hand_out(mine, batch.now)
 
     def returned(self, job: JobRecord, at: int, *, replaced: bool) -> bool:
-        """A worker has reported this job; whether it was told to stop. `replaced`: its place is counted free already."""
+        """A worker has reported this job; whether it was told to stop. `replaced`: its place counts as free already."""
         id = job.spec.id
         claimed_at = job.standing.started_at or at
         self._held.pop(id, None)

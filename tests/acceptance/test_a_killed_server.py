@@ -50,7 +50,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        command = [sys.executable, "-m", "actors.cli", "serve", "--app", "app:jobs", "--port", str(self.port), *options]
+        command = [sys.executable, "-m", "actors", "serve", "--app", "app:jobs", "--port", str(self.port), *options]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, env=environment)

@@ -94,7 +94,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     def run(*arguments: str, **given: str) -> Server:
         process = subprocess.Popen(
-            [sys.executable, "-m", "actors.cli", "serve", *arguments],
+            [sys.executable, "-m", "actors", "serve", *arguments],
             cwd=tmp_path,
             env={**environment(), "ACTORS_PORT": "0", **given},
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""`python -m actors.cli`: the same as `actors`."""
+"""`python -m actors`: the same as `actors`."""
 
 import sys
 
