@@ -540,7 +540,7 @@ class OverSQLite(Machine):
     make_store = staticmethod(lambda directory: SQLiteStore(directory / "jobs.db", inline=True))
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(OverMemory, 80), (OverSQLite, 20)], ids=["memory", "sqlite"])
+@pytest.mark.parametrize(("machine", "examples"), [(OverMemory, 60), (OverSQLite, 15)], ids=["memory", "sqlite"])
 def test_the_promises_hold_whatever_happens(machine: type[Machine], examples: int):
     run_state_machine_as_test(
         machine,
