@@ -1,0 +1,193 @@
+"""Claims ahead, places and stops at the edges: nothing is stranded, nothing leaks from one job to the next."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+
+import pytest
+import trio
+
+import actors
+from actors.store.memory import MemoryStore
+from actors.store.port import Batch, Outcome
+
+
+async def finish(system: actors.System, *jobs: actors.Job[object]) -> None:
+    for handle in await system.enqueue_many(jobs):
+        await handle.result()
+
+
+async def test_a_cancel_of_a_job_that_is_taken_back_unstarted_holds(memory, autojump_clock):
+    jobs, ran = actors.Registry(), list[int]()
+
+    @jobs.job()
+    async def quick() -> None: ...
+
+    @jobs.job()
+    async def slow(number: int) -> None:
+        ran.append(number)
+        await trio.sleep(1)
+
+    async with memory(jobs, queues={"default": 1}) as system:
+        await finish(system, *[quick() for _ in range(60)])
+        handles = await system.enqueue_many([slow(number) for number in range(10)])
+        await trio.sleep(0.005)
+        assert (await handles[5].record()).state == "running" and 5 not in ran  # claimed ahead
+        await system.cancel(handles[5].id)
+        with pytest.raises(actors.JobCancelled):
+            await handles[5].result()
+        assert 5 not in ran
+        await handles[9].result()
+
+
+async def test_long_jobs_are_not_claimed_ahead(memory, autojump_clock):
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def half_a_second() -> None:
+        await trio.sleep(0.5)
+
+    async with memory(jobs, queues={"default": 4}) as system:
+        with system.events() as events:
+            await finish(system, *[half_a_second() for _ in range(40)])
+            names: list[str] = []
+            while names.count("job:completed") < 40:
+                names.append((await anext(events)).name)
+    assert names.count("job:started") == 40
+    assert "job:interrupted" not in names
+
+
+async def test_a_thread_that_its_middleware_gives_up_on_frees_its_place(tmp_path):
+    jobs = actors.Registry()
+
+    @jobs.middleware
+    async def limit(ctx, run):
+        with trio.fail_after(0.05):
+            return await run()
+
+    @jobs.job(max_attempts=1)
+    def slow() -> None:
+        time.sleep(0.2)  # the body's own work, in its thread
+
+    @jobs.job()
+    async def fine() -> int:
+        return 1
+
+    async with actors.open_system(jobs, store="memory:", queues={"default": 2}, grace=1) as system:
+        for _ in range(4):
+            with pytest.raises(actors.JobFailed):
+                await (await system.enqueue(slow())).result()
+        with trio.fail_after(10):
+            assert await (await system.enqueue(fine())).result() == 1
+
+
+class SlowToCommit(MemoryStore):
+    """A store whose answers take a while."""
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        outcome = await super().commit(holder, tick, batch)
+        await trio.sleep(0.05)
+        return outcome
+
+
+async def test_a_claim_that_crosses_the_dismissal_of_all_workers_is_given_back(memory, autojump_clock):
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def work() -> None: ...
+
+    async with memory(jobs, store=SlowToCommit(), queues={"default": 4}) as system:
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.enqueue, work())
+            await trio.sleep(0.02)
+            system.queues["default"].set_workers(0)
+        await trio.sleep(10)
+        (job,) = (await system.find()).jobs
+        assert job.state == "pending"
+
+
+async def test_a_group_nested_without_measure_is_a_failed_attempt(memory, autojump_clock):
+    jobs = actors.Registry()
+
+    @jobs.job(max_attempts=1)
+    async def deep() -> None:
+        error: Exception = ValueError("at the bottom")
+        for _ in range(2_000):
+            error = ExceptionGroup("group", [error])
+        raise error
+
+    @jobs.job()
+    async def fine() -> int:
+        return 1
+
+    async with memory(jobs) as system:
+        with pytest.raises(actors.JobFailed):
+            await (await system.enqueue(deep())).result()
+        assert await (await system.enqueue(fine())).result() == 1
+
+
+async def test_context_variables_do_not_leak_into_the_next_job(memory, autojump_clock):
+    tenant: contextvars.ContextVar[str | None] = contextvars.ContextVar("tenant", default=None)
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def be(name: str) -> str | None:
+        tenant.set(name)
+        await trio.sleep(1)
+        return tenant.get()
+
+    @jobs.job()
+    async def who() -> str | None:
+        return tenant.get()
+
+    async with memory(jobs, queues={"default": 1}) as system:
+        assert await (await system.enqueue(be("alice"))).result() == "alice"
+        assert await (await system.enqueue(who())).result() is None
+
+
+async def test_a_clock_set_back_hoards_no_jobs(memory, autojump_clock):
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def quick() -> None: ...
+
+    @jobs.job()
+    async def slow() -> None:
+        await trio.sleep(300)
+
+    clock = actors.TrioClock(patience=1.0)
+    async with memory(jobs, clock=clock, queues={"default": 1}, grace=0) as system:
+        await finish(system, *[quick() for _ in range(60)])
+        clock.step(-3600)
+        await finish(system, *[quick() for _ in range(60)])
+        await system.enqueue_many([slow() for _ in range(100)])
+        await trio.sleep(250)
+        assert (await system.stats()).running == 1
+
+
+async def test_who_waits_for_room_is_let_in_though_others_are_busy(opened, store, autojump_clock):
+    """Another process makes the room, of which this one hears nothing but by looking."""
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def work() -> None: ...
+
+    full = {"full": actors.Queue(0, limit=1), "other": 1}
+    async with opened(jobs, queues=full) as system, opened(jobs, queues={}) as elsewhere:
+        await system.enqueue(work(), queue="full")
+        accepted = trio.Event()
+
+        async def wait_for_room() -> None:
+            await system.enqueue(work(), queue="full")
+            accepted.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_for_room)
+            await trio.sleep(1)
+            await elsewhere.queues["full"].clear()
+            with trio.fail_after(60):
+                while not accepted.is_set():
+                    await system.enqueue(work(), queue="other")
+                    await trio.sleep(0.5)
