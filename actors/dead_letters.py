@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never
 import attrs
 import trio
 
-from actors.core.errors import ActorsError, StoreError, WrongState
+from actors.core.errors import ActorsError, WrongState
 from actors.core.job import JobRecord, State
 from actors.core.value import value
 from actors.mailbox import Reply, answer, ask, decline, refuse, refusing_the_rest
@@ -141,6 +141,3 @@ class DeadLetters:
             replayed += sum(isinstance(one, JobRecord) for one in given)
             if (after := page.after) is None:
                 return replayed
-
-
-__all__ = ["DeadLetters", "Delete", "List", "Message", "Ping", "Replay", "ReplayAll", "StoreError"]

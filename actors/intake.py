@@ -35,7 +35,6 @@ from actors.store.port import IdempotencyKey, Insert, UniqueKey
 
 MAX_PAYLOAD: Final = 256 * 1024  # bytes of JSON
 IDEMPOTENCY_KEPT: Final = 24 * 3600 * 1_000_000  # microseconds
-LAST_INSTANT: Final = 253_402_300_799_000_000  # the end of the year 9999
 _KNOWN: Final = frozenset(Options.__annotations__)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,12 +16,12 @@ import attrs
 
 from actors.core._cron_fields import quote
 from actors.core.cron import CronExpression
+from actors.core.job import instant, moment
 
 Overlap = Literal["skip", "allow", "queue", "cancel_previous"]
 CatchUp = Literal["none", "latest", "all"]
 
 SECOND: Final = 1_000_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A day away from the ends of datetime, so that every instant can be told in every zone.
 EARLIEST: Final = -62_135_510_400 * SECOND  # 0001-01-02
@@ -43,15 +43,15 @@ def to_instant(when: datetime, name: str = "time") -> int:
         raise TypeError(f"{name}: expected an aware datetime, not {type(when).__name__}")
     if when.utcoffset() is None:
         raise ValueError(f"{name} {when.isoformat()} has no time zone: expected an aware datetime")
-    instant = (when - _EPOCH) // timedelta(microseconds=1)
-    if not EARLIEST <= instant <= LATEST:
+    micros = instant(when)
+    if not EARLIEST <= micros <= LATEST:
         raise ValueError(f"{name} {when.isoformat()} is out of range: expected 0001-01-02 to 9999-12-30")
-    return instant
+    return micros
 
 
-def from_instant(instant: int, zone: ZoneInfo | None = None) -> datetime:
+def from_instant(micros: int, zone: ZoneInfo | None = None) -> datetime:
     """The aware datetime of an instant, in UTC or in `zone`."""
-    when = _EPOCH + timedelta(microseconds=instant)
+    when = moment(micros)
     return when if zone is None else when.astimezone(zone)
 
 

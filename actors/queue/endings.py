@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 
@@ -15,12 +16,13 @@ from actors.queue.messages import Ended
 from actors.queue.turn import Turn
 from actors.store.port import Outcome, ScheduleError, Write
 
+log = logging.getLogger("actors")
+
 
 class Endings:
     """Folds reports of this process's workers, and the jobs of processes that vanished."""
 
     def __init__(self, floor: Floor, registry: Registry, rng: random.Random) -> None:
-        self.late_reports = 0  # refused because the job had moved on
         self._floor = floor
         self._registry = registry
         self._rng = rng
@@ -87,6 +89,7 @@ class Endings:
             self._floor.stir(job.queue)
 
     def settle(self, turn: Turn, outcome: Outcome) -> None:
-        """Count the reports that came too late."""
-        if outcome.lost:
-            self.late_reports += sum(index in outcome.lost for index in turn.ended)
+        """Say which reports came too late: the store refused them, because the job had moved on."""
+        for index in outcome.lost.intersection(turn.ended):
+            job = turn.batch.writes[index].job
+            log.warning("a late report was refused", extra={"job": job.id, "type": job.type, "run": job.runs})

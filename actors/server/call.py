@@ -86,7 +86,6 @@ NUMBER: Final[Schema] = {"type": "number"}
 FLAG: Final[Schema] = {"type": "boolean"}
 YES: Final[Schema] = {"const": True}
 TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-ANYTHING: Final[Schema] = {}
 
 LIMIT: Final = Parameter(
     "limit", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS, "default": 100}, "how many at most"

@@ -108,6 +108,26 @@ async def test_a_claim_that_crosses_the_dismissal_of_all_workers_is_given_back(m
         assert job.state == "pending"
 
 
+class Deaf(MemoryStore):
+    """A store that can't be listened to."""
+
+    async def wakeup(self, holder: str) -> None:
+        raise actors.StoreBusy("the database is locked")
+
+
+async def test_a_store_that_can_not_be_listened_to_does_not_end_the_system(memory, autojump_clock):
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def fine() -> int:
+        return 1
+
+    async with memory(jobs, store=Deaf()) as system:
+        await trio.sleep(10)
+        assert await (await system.enqueue(fine())).result() == 1
+        await system.ping()
+
+
 async def test_a_group_nested_without_measure_is_a_failed_attempt(memory, autojump_clock):
     jobs = actors.Registry()
 
