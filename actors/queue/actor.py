@@ -277,7 +277,8 @@ class Queue:
         if turn.batch.claims:
             self._floor.hand_out(turn.batch, outcome.claimed)
         if outcome.stops:
-            self._floor.tell_to_stop(outcome.stops)
+            # a stop that crossed the report of a failure: the job came back, and nobody holds it
+            self._by_hand.cancel(self._floor.tell_to_stop(outcome.stops))
         self._endings.settle(turn, outcome)
         self._admission.settle(turn, outcome)
         self._by_hand.settle(turn, outcome)

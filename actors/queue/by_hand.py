@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 import attrs
+import trio
 
 from actors.core.errors import NotFound, WrongState
 from actors.core.job import FINAL, JobRecord
@@ -32,6 +33,13 @@ class ByHand:
         """Do this with the tick under way."""
         asking = Asking[JobRecord](act.reply, [None] * len(act.ids), len(act.ids))
         self._doing.extend(Doing(act, asking, index) for index in range(len(act.ids)))
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Cancel these with the next tick; nobody waits for the answer."""
+        if ids:
+            reply, nobody = trio.open_memory_channel[Any](1)
+            nobody.close()
+            self.add(Act("cancel", ids, reply))
 
     def ids(self) -> list[str]:
         """The jobs to be loaded before `fold`."""

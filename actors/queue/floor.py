@@ -119,13 +119,17 @@ class Floor:
             return True
         return False
 
-    def tell_to_stop(self, stops: Iterable[tuple[str, Reason]]) -> None:
-        """Tell the workers of these jobs, once each."""
+    def tell_to_stop(self, stops: Iterable[tuple[str, Reason]]) -> list[str]:
+        """Tell the workers of these jobs, once each; the ids of those that are not here."""
+        elsewhere: list[str] = []
         for id, reason in stops:
             job = self._held.get(id)
-            if job is not None and id not in self._told and (lane := self._lanes.get(job.queue)) is not None:
+            if job is None:
+                elsewhere.append(id)
+            elif id not in self._told and (lane := self._lanes.get(job.queue)) is not None:
                 self._told.add(id)
                 lane.tell((job, reason))
+        return elsewhere
 
     # Giving back
 

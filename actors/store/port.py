@@ -65,7 +65,8 @@ class Write:
     """One step of one job: applies only if the stored version is still `job.standing.version` (and the job exists).
 
     `result` is kept with the job; `error` is appended to its history. A `replay` drops the result, the progress and the
-    saved state, and keeps the errors; every write clears the row's stop request.
+    saved state, and keeps the errors. A write that ends the job clears the row's stop request, any other keeps it: a
+    stop that crossed the report of a failure is still heard of.
     """
 
     job: JobRecord
@@ -79,7 +80,7 @@ class Write:
 @value(kw_only=True)
 class Stop:
     """Ask whoever runs job `id` to stop, beside the row: no new version. Applies only while it is running; the first
-    reason stays.
+    reason stays until the job ends.
     """
 
     id: str
@@ -230,7 +231,7 @@ class Outcome:
     )  # when `list_promoted`: as they stood after the promotion (without results and notes)
     stops: list[tuple[str, Reason]] = attrs.Factory(
         list
-    )  # every running job of this holder that somebody asked to stop
+    )  # every unfinished job that somebody asked to stop, and that this holder or nobody holds
     next_due: int | None = None  # the earliest run_at among scheduled jobs
 
 

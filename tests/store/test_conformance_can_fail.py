@@ -234,7 +234,7 @@ class LastReasonWins(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         for stop in batch.stops:
             if (job := self._jobs.current.get(stop.id)) is not None and job.stop is not None:
-                self._jobs.stopping[job.standing.holder or ""][stop.id] = stop.reason
+                self._jobs.stopping[stop.id] = stop.reason
         return await super().commit(holder, tick, batch)
 
 
@@ -242,6 +242,25 @@ class StopsToldOnce(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         outcome = await super().commit(holder, tick, batch)
         outcome.stops = [(id, reason) for id, reason in outcome.stops if any(stop.id == id for stop in batch.stops)]
+        return outcome
+
+
+class StopForgottenByARetry(MemoryStore):
+    """A cancel that crosses the report of a failure is lost."""
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        outcome = await super().commit(holder, tick, batch)
+        written = {write.job.id for write in batch.writes}
+        for id in written & self._jobs.stopping.keys():
+            del self._jobs.stopping[id]
+        outcome.stops = [stop for stop in outcome.stops if stop[0] not in written]
+        return outcome
+
+
+class StopsOfOthersTold(MemoryStore):
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        outcome = await super().commit(holder, tick, batch)
+        outcome.stops = list(self._jobs.stopping.items())
         return outcome
 
 
@@ -391,6 +410,8 @@ MUTANTS: dict[type[MemoryStore], str] = {
     LastReasonWins: "the_first_reason_stays",
     StopsToldOnce: "a_stop_reaches_the_holder",
     StopsOfTheWaiting: "only_the_running_are_stopped",
+    StopForgottenByARetry: "a_stop_survives_what_does_not_end_the_job",
+    StopsOfOthersTold: "a_stop_reaches_the_holder",
     NotesOfAnyRun: "a_note_belongs_to_its_run",
     ReplayKeepsTheResult: "a_replay_starts_afresh",
     DeletesAnyVersion: "a_late_delete_changes_nothing",

@@ -117,6 +117,52 @@ async def test_a_job_that_was_cancelled_when_its_process_died_is_not_run_again(
     assert len(jobs.runs) == 1
 
 
+class Between:
+    """A store in front of which something happens just before the commit of a step."""
+
+    def __init__(self, store, step, happen):
+        self._store, self._step, self._happen = store, step, happen
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def commit(self, holder, tick, batch):
+        if any(write.step == self._step for write in batch.writes):
+            await self._happen()
+        return await self._store.commit(holder, tick, batch)
+
+
+@pytest.mark.parametrize("step", ["retry", "snooze"])
+@pytest.mark.parametrize("goes", [False, True], ids=["stays", "goes"])
+async def test_a_cancel_that_crosses_the_report_of_a_failure_is_not_lost(opened, store, autojump_clock, step, goes):
+    jobs = actors.Registry()
+    runs = []
+
+    @jobs.job(max_attempts=3, retry=actors.Fixed(3600.0))
+    async def falls() -> None:
+        runs.append(trio.current_time())
+        await trio.sleep(1)
+        raise ValueError if step == "retry" else actors.Snooze(3600)
+
+    async with opened(jobs, queues={}) as other:
+
+        async def cancel() -> None:
+            assert (await other.cancel(handle.id)).state == "running"
+            if goes:  # nobody is left to hear of it before the job comes back
+                other.stop()
+                leaving.cancel()
+
+        with trio.CancelScope() as leaving:
+            async with opened(jobs, store=Between(store, step, cancel)) as system:
+                handle = await system.enqueue(falls())
+                with trio.fail_after(2), pytest.raises(actors.JobCancelled):  # not only when its retry is due
+                    await handle.result()
+    async with opened(jobs) as system:
+        await trio.sleep(10_000)
+        assert (await system.get(handle.id)).state == "cancelled"
+    assert len(runs) == 1
+
+
 async def test_a_job_that_takes_its_processes_with_it_stops(opened, store, autojump_clock, jobs, mortal):
     handle = None
     for death in range(MAX_CRASHES + 2):

@@ -37,7 +37,7 @@ class Jobs:
         self.keys = Keys()
         self.by_age = ByAge()
         self.by_end = ByEnd()
-        self.stopping: dict[str, dict[str, Reason]] = {}  # holder -> its running jobs that were asked to stop
+        self.stopping: dict[str, Reason] = {}  # the unfinished jobs that were asked to stop
         self.held: dict[str, dict[str, None]] = {}  # holder -> its running jobs
         self.now: Tally = defaultdict(int)
         self.ended: Tally = defaultdict(int)
@@ -85,12 +85,15 @@ class Jobs:
                 new = JobRecord(spec, after, write.result, errors, None, old.log)
             else:
                 result = old.result_json if write.result is None else write.result
-                new = JobRecord(spec, after, result, errors, old.progress, old.log, old.saved_json)
+                stop = None if after.state in FINAL else old.stop
+                new = JobRecord(spec, after, result, errors, old.progress, old.log, old.saved_json, stop)
             current[id] = new
             self._leave(old)
             now[spec.queue, spec.priority, after.state] += 1
             if after.state in FINAL:
                 self._end(new)
+                if old.stop is not None:
+                    del self.stopping[id]
             else:
                 self._enter(new)
                 waiting = True
@@ -172,7 +175,7 @@ class Jobs:
                 old.saved_json,
                 stop.reason,
             )
-            self.stopping.setdefault(old.standing.holder or "", {})[stop.id] = stop.reason
+            self.stopping[stop.id] = stop.reason
         return True
 
     def delete(self, read: JobRecord) -> bool:
@@ -182,6 +185,8 @@ class Jobs:
             return False
         del self.current[read.spec.id]
         self._leave(old)
+        if old.stop is not None:
+            del self.stopping[read.spec.id]
         self.by_age.leave(self.current)
         self.deleted += 1
         return True
@@ -199,7 +204,7 @@ class Jobs:
             else:
                 standing = PROMOTE.apply(old.standing)
                 new = current[spec.id] = JobRecord(
-                    spec, standing, old.result_json, old.errors, old.progress, old.log, old.saved_json
+                    spec, standing, old.result_json, old.errors, old.progress, old.log, old.saved_json, old.stop
                 )
                 now[spec.queue, spec.priority, PROMOTE.source] -= 1
                 now[spec.queue, spec.priority, PROMOTE.target] += 1
@@ -220,7 +225,7 @@ class Jobs:
             for old in taken:
                 spec, standing = old.spec, delta.apply(old.standing)
                 new = current[spec.id] = JobRecord(
-                    spec, standing, old.result_json, old.errors, old.progress, old.log, old.saved_json
+                    spec, standing, old.result_json, old.errors, old.progress, old.log, old.saved_json, old.stop
                 )
                 if held is None:
                     held = self.held.setdefault(standing.holder or "", {})
@@ -257,8 +262,6 @@ class Jobs:
         if state == BUSY:
             holder = old.standing.holder or ""
             _drop(self.held, holder, spec.id)
-            if old.stop is not None:
-                _drop(self.stopping, holder, spec.id)
         elif state == READY:
             self._ready[spec.queue].leave(old, self.current)
         elif state == LATER:

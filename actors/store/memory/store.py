@@ -150,8 +150,9 @@ class MemoryStore:
             for claim in batch.claims:
                 if f"paused/{claim.queue}" not in self._settings:
                     jobs.claim(claim, batch.types, delta, outcome.claimed)
-        if jobs.stopping and holder in jobs.stopping:
-            outcome.stops.extend(jobs.stopping[holder].items())
+        for id, reason in jobs.stopping.items():
+            if jobs.current[id].standing.holder in (holder, None):
+                outcome.stops.append((id, reason))
         return outcome, news
 
     def _lost_groups(self, batch: Batch) -> set[int]:

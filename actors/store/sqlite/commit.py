@@ -20,7 +20,8 @@ from actors.store.sqlite.tally import Tally
 
 _NEXT_DUE: Final = f"(SELECT run_at FROM standing WHERE state = '{SCHEDULED}' ORDER BY run_at LIMIT 1)"
 _STOPS: Final = """(SELECT json_group_array(json_array(j.id, s.stop))
-    FROM standing s INDEXED BY stopping JOIN job j USING (seq) WHERE s.holder = :holder AND s.stop IS NOT NULL)"""
+    FROM standing s INDEXED BY stopping JOIN job j USING (seq)
+    WHERE s.stop IS NOT NULL AND (s.holder = :holder OR s.holder IS NULL))"""
 _OTHERS: Final = "(SELECT json_group_array(name) FROM holder WHERE name <> :holder)"
 
 _LOOK: Final = f"""SELECT h.tick, CASE WHEN h.tick = :tick THEN h.outcome END, accepted, {_NEXT_DUE}

@@ -16,11 +16,11 @@ from actors.store.sqlite.tally import Tally
 _WIDTH: Final = 12
 _APPLY: Final = """UPDATE standing SET state = w.column3, version = w.column4, attempt = w.column5, runs = w.column6,
     crashes = w.column7, run_at = w.column8, started_at = w.column9, finished_at = w.column10,
-    holder = w.column11, stop = NULL,    result = coalesce(w.column12, result)
+    holder = w.column11, stop = CASE WHEN w.column10 IS NULL THEN stop END, result = coalesce(w.column12, result)
     FROM (VALUES {}) AS w WHERE standing.seq = w.column1 AND standing.version = w.column2"""
 # the same step of many jobs costs a third: the version tells that what is not named here is as it was read
 _APPLY_ALIKE: Final = """UPDATE standing SET state = ?, version = ?, attempt = ?, runs = ?, crashes = ?, 
-    finished_at = w.value, holder = ?, stop = NULL, result = coalesce(?, result)
+    finished_at = w.value, holder = ?, stop = CASE WHEN w.value IS NULL THEN stop END, result = coalesce(?, result)
     FROM json_each(?) AS w WHERE standing.seq = CAST(w.key AS INTEGER) AND version = ?"""
 _ALIKE: Final = 8  # fewer than so many go with the others
 _ERRORS: Final = f"INSERT INTO attempt_error (seq, body) SELECT {members(2)} FROM json_each(?)"

@@ -64,29 +64,44 @@ async def only_the_running_are_stopped(rig: Rig) -> None:
     equal((await rig.commit()).stops, [(job.id, "user")], "the stops of their holder")
 
 
-async def a_write_clears_the_stop(rig: Rig) -> None:
-    """When a stopped job leaves `running`, its stop is gone; its next run is not stopped."""
-    steps: tuple[tuple[Step, State], ...] = (
-        ("complete", "completed"),
-        ("cancel", "cancelled"),
-        ("retry", "scheduled"),
-        ("give_back", "pending"),
-    )
-    for step, state in steps:
+async def an_end_clears_the_stop(rig: Rig) -> None:
+    """When a stopped job ends, its stop is gone; when it is replayed, its next run is not stopped."""
+    ends: tuple[tuple[Step, State], ...] = (("complete", "completed"), ("cancel", "cancelled"), ("bury", "dead"))
+    for step, state in ends:
         job = await rig.running(queue=step)
         await rig.commit(stops=[Stop(id=job.id, reason="user")])
-        outcome = await rig.commit(writes=[rig.write(await rig.get(job.id), step, run_at=rig.now + 1)])
+        outcome = await rig.commit(writes=[rig.write(await rig.get(job.id), step)])
         equal(outcome.stops, [], f"the stops after {step}")
         after = await rig.get(job.id)
         equal((after.state, after.stop), (state, None), f"the job after {step}")
+        if step == "bury":
+            outcome = await rig.commit(writes=[rig.write(after, "replay")], claims=[Claim(queue=step, limit=1)])
+            equal(([job.stop for job in outcome.claimed], outcome.stops), ([None], []), "the stops after the replay")
+
+
+async def a_stop_survives_what_does_not_end_the_job(rig: Rig) -> None:
+    """When a stopped job comes back without having ended, its stop is kept: every holder is told of it while nobody
+    holds the job, and then the one that claims it.
+    """
+    back: tuple[tuple[Step, State], ...] = (("retry", "scheduled"), ("give_back", "pending"), ("lose", "pending"))
+    await rig.open("two")
+    jobs: list[str] = []
+    for step, state in back:
+        job = await rig.running(queue=step)
+        jobs.append(job.id)
+        await rig.commit(stops=[Stop(id=job.id, reason="user")])
+        outcome = await rig.commit(writes=[rig.write(await rig.get(job.id), step, run_at=rig.now + 1)])
+        equal(sorted(outcome.stops), [(id, "user") for id in sorted(jobs)], f"the stops after {step}")
+        after = await rig.get(job.id)
+        equal((after.state, after.stop), (state, "user"), f"the job after {step}")
     rig.now += SECOND
-    claims = [Claim(queue="retry", limit=1), Claim(queue="give_back", limit=1)]
+    equal(len((await rig.commit(holder="two")).stops), 3, "the stops that another holder is told")
+    claims = [Claim(queue=step, limit=1) for step, _ in back]
+    outcome = await rig.commit(holder="two", claims=claims)
+    equal([job.stop for job in outcome.claimed], ["user"] * 3, "the stops of the jobs that were claimed then")
     equal(
-        [job.stop for job in (await rig.commit(claims=claims)).claimed],
-        [None, None],
-        "the stops of the next runs",
+        (sorted(outcome.stops), (await rig.commit()).stops), ([(id, "user") for id in sorted(jobs)], []), "who is told"
     )
-    equal((await rig.commit()).stops, [], "the stops of the holder")
 
 
 async def a_deleted_job_is_no_longer_stopped(rig: Rig) -> None:
@@ -149,7 +164,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_stop_reaches_the_holder,
     the_first_reason_stays,
     only_the_running_are_stopped,
-    a_write_clears_the_stop,
+    an_end_clears_the_stop,
+    a_stop_survives_what_does_not_end_the_job,
     a_deleted_job_is_no_longer_stopped,
     notes_are_kept,
     a_note_belongs_to_its_run,

@@ -120,7 +120,7 @@ async def stops_and_late_reports_cross(rig: Rig) -> None:
     equal(outcome.stops, [(job.id, "user")], "the stops of the other holder")
     await rig.step(await rig.get(job.id), "lose")
     outcome = await rig.commit(holder="two", store=store, writes=[rig.write(job, "complete")])
-    equal((outcome.lost, outcome.stops), ({0}, []), "what the late report lost, and the stops that are left")
+    equal((outcome.lost, outcome.stops), ({0}, [(job.id, "user")]), "what the late report lost, and the stops")
 
 
 def _news(rig: Rig, job: JobRecord, store: Store) -> dict[str, Callable[[], Awaitable[object]]]:

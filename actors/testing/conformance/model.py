@@ -118,7 +118,8 @@ class Model:
         """Whether the step applied."""
         if not self.still(write.job):
             return False
-        job = attrs.evolve(self.jobs[write.job.id], standing=write.after, stop=None)
+        old = self.jobs[write.job.id]
+        job = attrs.evolve(old, standing=write.after, stop=None if write.after.state in FINAL else old.stop)
         if write.step == "replay":
             job = attrs.evolve(job, result_json=None, progress=None, saved_json=None)
         if write.result is not None:
@@ -257,6 +258,7 @@ def _try(model: Model, holder: str, batch: Batch, lost_groups: set[int]) -> Outc
     for claim in batch.claims:
         outcome.claimed += model.claim(claim, batch.types, batch.now, holder)
     jobs = model.jobs.values()
-    outcome.stops = [(job.id, job.stop) for job in jobs if job.stop is not None and job.standing.holder == holder]
+    heard = (holder, None)
+    outcome.stops = [(job.id, job.stop) for job in jobs if job.stop is not None and job.standing.holder in heard]
     outcome.next_due = min((job.standing.run_at for job in jobs if job.state == "scheduled"), default=None)
     return outcome
