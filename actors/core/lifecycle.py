@@ -62,7 +62,8 @@ VERBS: Final[Mapping[Step, str]] = {
 FAILURES: Final[frozenset[Step]] = frozenset({"retry", "bury"})  # the steps that cost an attempt
 CRASHES: Final[frozenset[Step]] = frozenset({"lose", "quarantine"})  # the steps that count a dead process
 
-MAX_CRASHES: Final = 4  # a job that took this many processes with it is not given to another one
+ALONE_FROM: Final = 2  # crashes: a job that took two processes with it runs alone, so that it takes no other job along
+MAX_CRASHES: Final = ALONE_FROM + 2  # and after two that it took alone it is not given to another one
 
 
 def advance(job: JobRecord, step: Step, now: int, *, run_at: int | None = None, holder: str | None = None) -> Standing:

@@ -276,6 +276,7 @@ class Queue:
         self._next_due = outcome.next_due
         if turn.batch.claims:
             self._floor.hand_out(turn.batch, outcome.claimed)
+        self._floor.start_alone(turn.batch.now)
         if outcome.stops:
             # a stop that crossed the report of a failure: the job came back, and nobody holds it
             self._by_hand.cancel(self._floor.tell_to_stop(outcome.stops))

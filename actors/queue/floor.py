@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import attrs
 
 from actors.core.job import JobRecord, Reason
-from actors.core.lifecycle import Step, advance
+from actors.core.lifecycle import ALONE_FROM, Step, advance
 from actors.queue.lane import QUICK, TAKE_BACK_AFTER, Lane
 from actors.queue.turn import Turn
 from actors.store.port import Batch, Claim, Write
@@ -45,6 +45,8 @@ class Floor:
         self._lanes: dict[str, Lane] = {}
         self._held: dict[str, JobRecord] = {}
         self._told: set[str] = set()  # jobs whose workers have been told to stop
+        self._suspects: list[JobRecord] = []  # claimed, and waiting until this process runs nothing else
+        self._alone: str | None = None  # the one that runs, and nothing is claimed beside it
 
     # Lanes
 
@@ -64,6 +66,8 @@ class Floor:
         if (lane := self._lanes.get(job.queue)) is not None:
             lane.out -= 1
             lane.dry = False
+        if job.id == self._alone:  # it may never end
+            self._alone = None
 
     def stir(self, queue: str) -> None:
         """Something may have come for this queue: claim for it again."""
@@ -77,13 +81,20 @@ class Floor:
 
     def patience(self, now: int) -> float:
         """Seconds until unstarted jobs are to be looked at."""
+        if len(self._suspects) > 1:
+            return 0.0
         waiting = [lane.waiting_since for lane in self._lanes.values() if lane.waiting_since is not None]
         return max(0.0, (min(*waiting, now) + TAKE_BACK_AFTER - now) / 1e6) if waiting else math.inf
 
     # Claiming and handing out
 
     def claim(self, batch: Batch) -> None:
-        """Claim as many jobs as there are idle workers, and a few ahead for those that finish quickly."""
+        """Claim as many jobs as there are idle workers, and a few ahead for those that finish quickly.
+
+        Nothing while a job that may kill its process runs here, or waits until what runs has ended.
+        """
+        if self._alone is not None or self._suspects:
+            return
         for lane in self._lanes.values():
             if not lane.dry and (wanted := lane.wanted(batch.now)):
                 batch.claims.append(Claim(queue=lane.queue, limit=wanted))
@@ -99,18 +110,34 @@ class Floor:
                 by_queue.setdefault(job.queue, []).append(job)
         for job in claimed:
             self._held[job.spec.id] = job
+        suspects = [job for job in claimed if job.standing.crashes >= ALONE_FROM]
         for claim in batch.claims:
             lane = self._lanes[claim.queue]
             mine = by_queue.get(claim.queue, [])
             lane.dry = len(mine) < claim.limit
+            if suspects:
+                mine = [job for job in mine if job.standing.crashes < ALONE_FROM]
             if mine:
                 lane.hand_out(mine, batch.now)
+        self._suspects += suspects
+
+    def start_alone(self, now: int) -> None:
+        """Hand out the job that is to run alone, if nothing else is out (but what is stuck, and may never end).
+
+        Not before the others that waited for the same have been given back: its death must not count as theirs.
+        """
+        if len(self._suspects) == 1 and not any(lane.out > 0 for lane in self._lanes.values()):
+            job = self._suspects.pop()
+            self._alone = job.id
+            self._lanes[job.queue].hand_out([job], now)
 
     def returned(self, job: JobRecord, at: int, *, replaced: bool) -> bool:
         """A worker has reported this job; whether it was told to stop. `replaced`: its place counts as free already."""
         id = job.spec.id
         claimed_at = job.standing.started_at or at
         self._held.pop(id, None)
+        if id == self._alone:
+            self._alone = None
         lane = self._lanes.get(job.spec.queue)
         if lane is not None:
             lane.ended(at, 0 if replaced else 1, quick=0 <= at - claimed_at <= QUICK)
@@ -134,7 +161,9 @@ class Floor:
     # Giving back
 
     def take_back(self, turn: Turn) -> None:
-        """Give back what was claimed ahead and waits for nothing."""
+        """Give back what was claimed ahead and waits for nothing; and all but the first of those that run alone."""
+        self._give_back(turn, self._suspects[1:])
+        del self._suspects[1:]
         for lane in self._lanes.values():
             if lane.waiting_since is not None:
                 self._give_back(turn, lane.take_back(turn.batch.now))
@@ -142,6 +171,8 @@ class Floor:
     def stop_claiming(self, turn: Turn) -> None:
         """The shutdown: give back what nobody has started, let idle workers end."""
         self.claiming = False
+        self._give_back(turn, self._suspects)
+        self._suspects = []
         for lane in self._lanes.values():
             self._give_back(turn, lane.take_all_back())
             lane.waiting_since = None
@@ -150,6 +181,8 @@ class Floor:
     def _give_back(self, turn: Turn, jobs: list[JobRecord]) -> None:
         for job in jobs:
             self._held.pop(job.id, None)
+            if job.id == self._alone:
+                self._alone = None
             step: Step = "cancel" if job.id in self._told else "give_back"  # its cancel was accepted
             self._told.discard(job.id)
             after = advance(job, step, turn.batch.now)
