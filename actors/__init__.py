@@ -1,5 +1,6 @@
 """A job system for trio programs: typed jobs, retries, schedules and dead letters, as actors in a nursery."""
 
+from actors.audit import Audit
 from actors.clock import Clock, SystemClock, TrioClock
 from actors.core.context import Job, JobContext, JobHandle
 from actors.core.definition import JobType
@@ -37,6 +38,7 @@ from actors.core.retry import Exponential, Fixed, Linear, Steps
 from actors.core.schedule import At, CronExpression, Every
 from actors.core.unique import Unique
 from actors.handles import QueueInfo
+from actors.health import Health
 from actors.house import Queue, open_system, run
 from actors.stats import Stats
 from actors.store import Store
@@ -49,6 +51,7 @@ __all__ = [
     "AlreadyRunning",
     "At",
     "AttemptError",
+    "Audit",
     "BadOption",
     "BadPayload",
     "BadResult",
@@ -62,6 +65,7 @@ __all__ = [
     "Every",
     "Exponential",
     "Fixed",
+    "Health",
     "Job",
     "JobCancelled",
     "JobContext",

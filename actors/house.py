@@ -22,26 +22,28 @@ from typing import Final, Literal, TypedDict, Unpack, cast
 import attrs
 import trio
 
-from actors import dead_letters, hub, queue, reaper, scheduler
+from actors import dead_letters, hub, pulse, queue, reaper, scheduler
 from actors.clock import Clock, SystemClock
 from actors.core.errors import (
     BadOption,
     ShuttingDown,
     check_seconds,
 )
+from actors.core.events import LOOP_BLOCKED, Event
 from actors.core.options import check_count, check_queue
 from actors.core.registry import Registry
 from actors.handles import (
     Handle,
     Queues,
 )
+from actors.health import Health, health
 from actors.intake import Intake
 from actors.links import Links
 from actors.mailbox import Reply, tell
 from actors.run import Desk
 from actors.store import Store, store_from_url
 from actors.system import ShutdownReport, System
-from actors.worker import Crew
+from actors.worker import Crew, job_on
 
 DEFAULT_LEASE: Final = 30.0  # seconds a silent process keeps its jobs, where the store can't see that it died
 SHORTEST_LEASE: Final = 0.1  # seconds; a third of it lies between two beats
@@ -200,6 +202,34 @@ class _House:
         self.system.queues = Queues(links, self.crews, limits)
         self.system._crews = self.crews
         self.system._reaper = to_reaper
+        self.system._vitals = self._vitals
+        # on simulated time the loop's time is not the thread's
+        self.pulse = pulse.Pulse(job_on, self._blocked) if clock.patience < math.inf else None
+        self._block: tuple[pulse.Block, float] | None = None  # the last one, and when the loop went on, by trio's clock
+
+    def _blocked(self, block: pulse.Block) -> None:
+        self._block = (block, trio.current_time())
+        job = block.job
+        event = Event(
+            name=LOOP_BLOCKED,
+            at=self.links.clock.now(),
+            job=None if job is None else job.id,
+            type=None if job is None else job.type,
+            queue=None if job is None else job.queue,
+            owner=None if job is None else job.owner,
+            data={"seconds": block.seconds, "stack": block.stack},
+        )
+        with suppress(ShuttingDown):
+            tell(self.links.hub, hub.Tell(event))
+
+    def _vitals(self) -> Health:
+        block = self._block
+        return health(
+            store_error=self.queue.store_error,
+            blocked=None if block is None else block[0].seconds,
+            since_block=0.0 if block is None else trio.current_time() - block[1],
+            late_reports=self.queue.late_reports,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[System]:
@@ -212,6 +242,8 @@ class _House:
                 await back.start(self.queue.run)
                 await middle.start(self.letters.run)
                 await middle.start(self.reaper.run)
+                if self.pulse is not None:
+                    await middle.start(self.pulse.run)
                 async with trio.open_nursery() as front:
                     scheduling = trio.CancelScope()
                     await front.start(_within, scheduling, self.scheduler.run)

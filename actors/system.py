@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from actors import dead_letters, hub, queue, scheduler
+from actors.audit import Audit, audit
 from actors.core.context import Job, JobHandle
 from actors.core.definition import JobType
 from actors.core.errors import (
@@ -39,6 +40,7 @@ from actors.handles import (
     Schedules,
     check_schedule_name,
 )
+from actors.health import Health
 from actors.intake import Intake, Order
 from actors.links import Links, check_asked_id, check_limit, check_words
 from actors.mailbox import Reply, ask, command, tell
@@ -49,6 +51,7 @@ from actors.worker import Crew, WorkerInfo
 R = TypeVar("R")
 
 AT_ONCE: Final = 1_000  # jobs per transaction of enqueue_many
+ANSWER_WITHIN: Final = 3.0  # seconds in which every actor answers, or the process is not well
 
 
 @attrs.frozen(kw_only=True)
@@ -82,6 +85,7 @@ class System:
         self._crews: dict[str, Crew] = {}
         self._stop = trio.Event()
         self._reaper: trio.MemorySendChannel[Reply[None]]
+        self._vitals: Callable[[], Health]
 
     def now(self) -> datetime:
         """The time by the system's clock, aware, UTC."""
@@ -308,6 +312,31 @@ class System:
         await command(self._reaper, lambda reply: reply)
         await command(self._links.queue, queue.Ping)
         await command(self._links.hub, hub.Ping)
+
+    @property
+    def late_reports(self) -> int:
+        """How many reports of this process came too late and were refused: their jobs had been given to others."""
+        return self._vitals().late_reports
+
+    async def health(self) -> Health:
+        """How well this process is. While the store fails only those are asked who can answer without it."""
+        late = False
+        if self._vitals().status == "ok":
+            with trio.move_on_after(ANSWER_WITHIN) as patience:
+                await self.ping()
+            late = patience.cancelled_caught
+        found = self._vitals()
+        return attrs.evolve(found, status="unresponsive") if late and found.status == "ok" else found
+
+    async def audit(
+        self, *, every_job: bool = False, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Audit:
+        """Count all jobs again, and see whether that adds up; with `every_job` look at each job, too.
+
+        Walks all jobs beside the commits, at the store's reading side. `progress` is told (jobs looked at, of how
+        many).
+        """
+        return await audit(self._links.store, every_job=every_job, progress=progress)
 
     async def check_store(self) -> None:
         """Read from the store and commit to it; raises `StoreError`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from types import FrameType
 from typing import Final
 
 import trio
@@ -232,6 +233,16 @@ class Crew:
         )
         tell(self.desk.inbox, Stuck(run.job))
         self._hire_up_to(self.size)
+
+
+def job_on(frame: FrameType | None) -> JobRecord | None:
+    """The job whose body is being run on this stack (another thread's, or one's own); None when none is."""
+    while frame is not None:
+        if frame.f_code is Worker._run_next.__code__:
+            job: JobRecord = frame.f_locals["job"]
+            return job
+        frame = frame.f_back
+    return None
 
 
 class Worker:

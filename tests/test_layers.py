@@ -19,6 +19,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "mailbox": CORE,
     "body": CORE,
     "stats": STORE,
+    "audit": STORE,
+    "health": CORE,
     "intake": (*STORE, "actors.clock"),
     "queue": (*STORE, "actors.clock", "actors.mailbox", "actors.intake"),
     "hub": (*STORE, "actors.clock", "actors.mailbox", "actors.queue"),

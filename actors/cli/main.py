@@ -168,6 +168,23 @@ def serve(
     )
 
 
+@app.command
+def verify(*, store: Store = DEFAULT_STORE, json: Annotated[bool, Parameter(negative=())] = False) -> int:
+    """Check a store: whether every job that was ever accepted is there, in one state, or was deleted.
+
+    Counts all jobs again, looks at each, and says what does not add up; the exit code is 1 then. Others may go on
+    working in the store meanwhile.
+
+    Parameters
+    ----------
+    json
+        For machines.
+    """
+    from actors.cli.verify import verify as run
+
+    return run(store, json)
+
+
 @token.command
 def create(*, owner: str, role: Literal["user", "admin"] = "user", store: Store = DEFAULT_STORE) -> int:
     """Make a token and print it, once: only its hash is kept.

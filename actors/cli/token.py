@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 import orjson
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from actors import System, open_system
 from actors.cli.failure import COULD_NOT, Failure
+from actors.cli.stores import check_lasts, check_there
 from actors.core.registry import Registry
 from actors.server.tokens import PREFIX, make_token, tokens_in
 
@@ -45,7 +45,7 @@ def list_all(store: str, as_json: bool) -> int:
     async def read(system: System) -> dict[str, str]:
         return await system.settings()
 
-    _check_there(store)
+    check_there(store)
     tokens = tokens_in(_within(store, read))
     if as_json:
         listed = [{"id": one.id, "owner": one.owner, "role": one.role, "createdAt": one.created_at} for one in tokens]
@@ -71,22 +71,14 @@ def revoke(store: str, id: str) -> int:
                 return
         raise Failure(f"token {id!r} not found: `actors token list` shows the ids", COULD_NOT)
 
-    _check_there(store)
+    check_there(store)
     _within(store, forget)
     print(f"token {id} is revoked", file=sys.stderr)
     return 0
 
 
-def _check_there(store: str) -> None:
-    """What only looks makes no database."""
-    path = store.removeprefix("sqlite:///")
-    if path != store and not Path(path).exists():
-        raise Failure(f"store {store} is not there: expected the database of a server", COULD_NOT)
-
-
 def _within(store: str, work: Callable[[System], Awaitable[T]]) -> T:
-    if store.startswith("memory:"):
-        raise Failure("tokens need a store that lasts: memory: is gone when this command ends")
+    check_lasts(store, "tokens would be lost in")
 
     async def run() -> T:
         async with open_system(Registry(), store=store, queues={}) as system:

@@ -27,6 +27,7 @@ NAMES: Final[Mapping[Step, str]] = {
 QUEUED: Final = "job:queued"
 PROGRESS: Final = "job:progress"
 GAP: Final = "gap"
+LOOP_BLOCKED: Final = "loop_blocked"  # something held the event loop up: `seconds` and `stack` in `data`
 
 
 @value(kw_only=True)

@@ -93,6 +93,16 @@ class Queue:
         """What became of the jobs that were held when the shutdown began; final once `ended` is set."""
         return self._floor.books
 
+    @property
+    def late_reports(self) -> int:
+        """How many reports came too late and were refused."""
+        return self._endings.late
+
+    @property
+    def store_error(self) -> StoreError | None:
+        """Why the store does not take the tick under way; None while it works."""
+        return self._store_error
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the inbox until `Finish`; what is in it then is still answered.
 

@@ -26,6 +26,7 @@ class Endings:
         self._floor = floor
         self._registry = registry
         self._rng = rng
+        self.late = 0  # reports that were refused, ever
 
     def end(self, turn: Turn, ended: Ended) -> None:
         """One run is over: the hot path of the system."""
@@ -92,4 +93,5 @@ class Endings:
         """Say which reports came too late: the store refused them, because the job had moved on."""
         for index in outcome.lost.intersection(turn.ended):
             job = turn.batch.writes[index].job
+            self.late += 1
             log.warning("a late report was refused", extra={"job": job.id, "type": job.type, "run": job.runs})

@@ -6,6 +6,7 @@ No ASGI lifespan: the server is a task in the nursery of whoever serves, and sta
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Final
 
 import trio
@@ -143,6 +144,7 @@ class Application:
             headers=headers,
             path=parameters,
             receive=receive,
+            identify=partial(self._gate.caller, headers),
             scope_of_call=trio.CancelScope(deadline=trio.current_time() + self.settings.patience),
         )
         with ask.scope_of_call:

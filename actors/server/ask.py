@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -35,6 +35,7 @@ class Ask:
     headers: Headers
     path: Mapping[str, str]
     receive: Receive
+    identify: Callable[[], Awaitable[Caller]]  # who calls, where that was not asked yet; raises the 401
     scope_of_call: trio.CancelScope  # cancelled when the system does not answer in time
 
     def be_patient(self, factor: float = 1.0) -> None:

@@ -60,6 +60,13 @@ class Query:
             return default
         return int(given)
 
+    def flag(self, name: str) -> bool:
+        """1 or 0; not given: 0."""
+        given = self._given.pop(name, "0")
+        if given not in ("0", "1"):
+            self._errors.add(name, f"expected 0 or 1, not {quote(given)}")
+        return given == "1"
+
     def states(self, name: str = "state") -> frozenset[State] | None:
         """One state, or several with commas between; None: any."""
         given = self._given.pop(name, None)

@@ -275,6 +275,17 @@ class Counts:
     deleted: int  # ever deleted
 
 
+@value(kw_only=True)
+class Recount:
+    """The counters, and what a walk over all jobs found at the same instant: how many by (queue, priority rank, state).
+
+    What is stored but is no whole job counts in `jobs` under a state that is none.
+    """
+
+    counts: Counts
+    jobs: Mapping[tuple[str, int, State], int]
+
+
 class Store(Protocol):
     """Where jobs are kept. Errors are `StoreBusy`, `StoreFull` or `StoreError`; after one of them a commit may have
     happened or not.
@@ -312,6 +323,10 @@ class Store(Protocol):
 
     async def counts(self) -> Counts:
         """All counters, without scanning jobs."""
+        ...
+
+    async def recount(self) -> Recount:
+        """All counters, and all jobs counted one by one, both of the same instant. Walks all jobs: for audits."""
         ...
 
     async def settings(self) -> dict[str, str]:

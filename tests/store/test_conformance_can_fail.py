@@ -13,7 +13,7 @@ import trio.testing
 from actors.core.job import STATES, JobRecord, Standing
 from actors.core.lifecycle import bulk_claim
 from actors.store.memory import MemoryStore
-from actors.store.port import Batch, Counts, Outcome, Page, Query, Write
+from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, Write
 from actors.testing import StoreNonconformance, check_store
 from actors.testing.conformance.claims import place
 from actors.testing.conformance.walk import walk
@@ -362,6 +362,14 @@ class CountsLeftBehind(MemoryStore):
         return outcome
 
 
+class RecountIsTheCount(MemoryStore):
+    """An audit that believes the books."""
+
+    async def recount(self) -> Recount:
+        counts = await self.counts()
+        return Recount(counts=counts, jobs=counts.ended)
+
+
 class NumbersUsedTwice(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         self._jobs._seq = max((job.standing.seq for job in self._jobs.current.values()), default=0)
@@ -417,6 +425,7 @@ MUTANTS: dict[type[MemoryStore], str] = {
     DeletesAnyVersion: "a_late_delete_changes_nothing",
     EndedIsARecount: "counts_follow_every_step",
     CountsLeftBehind: "counts_follow_every_step",
+    RecountIsTheCount: "counts_follow_every_step",
     NumbersUsedTwice: "numbers_only_grow",
     PagesOverlap: "a_query_finds_what_matches",
     BadCursorStartsAgain: "a_bad_cursor_is_refused",

@@ -210,6 +210,7 @@ async def test_a_late_report_changes_nothing(opened, store, autojump_clock, jobs
         await trio.sleep(50)
         record = await other.get(handle.id)
         assert (record.state, record.result, record.runs) == ("completed", 2, 2)
+        assert ((await zombie.health()).late_reports, other.late_reports) == (1, 0)
 
 
 async def test_a_type_that_a_program_does_not_know_is_left_for_others(opened, autojump_clock, jobs):

@@ -52,6 +52,7 @@ async def _all(ask: Ask) -> dict[str, Any]:
             "isRunning": not system.stopping,
             "activeJobs": sum(worker["activeJobs"] for worker in workers),
             "processedJobs": sum(worker["processedJobs"] for worker in workers),
+            "lateReports": system.late_reports,
             "timestamp": time_text(system.now()),
         },
         "workers": workers,
@@ -144,7 +145,7 @@ ANSWER: Final = obj(
                 "successRate": {"type": "string", "pattern": r"^[0-9]+\.[0-9]$"},
             }
         ),
-        "worker": obj({**_WORKER, "timestamp": TIME}),
+        "worker": obj({**_WORKER, "lateReports": COUNT, "timestamp": TIME}, optional=("lateReports",)),
         "workers": list_of(obj({**_WORKER, "queue": TEXT, "jobId": nullable(TEXT)})),
         "queues": {"type": "object", "additionalProperties": obj({"pending": COUNT, **_FIVE})},
     }

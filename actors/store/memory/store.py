@@ -4,6 +4,7 @@ be cancelled half way.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import inf
 from typing import Final
@@ -17,7 +18,7 @@ from actors.store.memory import pages
 from actors.store.memory.delta import Delta
 from actors.store.memory.jobs import Jobs, same
 from actors.store.memory.timetable import Timetable
-from actors.store.port import Batch, Counts, Outcome, Page, Query, ScheduleRecord, SlotRecord
+from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 
 BEATS_PER_LEASE: Final = 3  # one may be late and one lost
 
@@ -203,6 +204,12 @@ class MemoryStore:
             accepted=jobs.accepted,
             deleted=jobs.deleted,
         )
+
+    async def recount(self) -> Recount:
+        """All counters, and all jobs counted one by one."""
+        jobs = self._jobs.current.values()
+        there = Counter((job.spec.queue, job.spec.priority, job.standing.state) for job in jobs)
+        return Recount(counts=await self.counts(), jobs=there)
 
     async def settings(self) -> dict[str, str]:
         """All settings."""

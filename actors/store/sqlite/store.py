@@ -20,14 +20,14 @@ import trio
 
 from actors.core.errors import StoreError
 from actors.core.job import JobRecord
-from actors.store.port import Batch, Counts, Outcome, Page, Query, ScheduleRecord, SlotRecord
+from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 from actors.store.sqlite import pages, schedules
 from actors.store.sqlite.bell import Bell, EventBell, SocketBell
 from actors.store.sqlite.commit import Done
 from actors.store.sqlite.faults import store_errors
 from actors.store.sqlite.presence import Presence
 from actors.store.sqlite.schema import connect_reader
-from actors.store.sqlite.tally import read_counts
+from actors.store.sqlite.tally import read_counts, recount
 from actors.store.sqlite.thread import SqlThread
 from actors.store.sqlite.writer import WouldWait, Writer, is_alone, vanished
 
@@ -255,6 +255,10 @@ class SQLiteStore:
     async def counts(self) -> Counts:
         """All counters, kept by the changes of each commit."""
         return await self._read(read_counts)
+
+    async def recount(self) -> Recount:
+        """All counters, and all jobs counted one by one, on the reading thread."""
+        return await self._read(recount)
 
     async def settings(self) -> dict[str, str]:
         """All settings."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 from actors.core.job import FINAL, State
-from actors.store.port import Counts
+from actors.store.port import Counts, Recount
 from actors.store.sqlite.rows import members, one_json, to_json
 
 _ADD: Final = f"""INSERT INTO counter SELECT {members(5)} FROM json_each(?) WHERE true
     ON CONFLICT (queue, priority, state) DO UPDATE SET now = now + excluded.now, ended = ended + excluded.ended"""
 _ALL: Final = """SELECT json_array((SELECT accepted FROM tally), (SELECT deleted FROM tally),
     (SELECT json_group_array(json_array(queue, priority, state, now, ended)) FROM counter))"""
+# half a job (one of its two rows) is in no state
+_RECOUNT: Final = f"""SELECT json_array(json(({_ALL})), (SELECT json_group_array(json_array(queue, priority, state, n))
+    FROM (SELECT coalesce(s.queue, j.queue) AS queue, coalesce(s.priority, j.priority) AS priority,
+        iif(j.seq IS NULL OR s.seq IS NULL, 'half', s.state) AS state, count(*) AS n
+    FROM (SELECT seq FROM standing UNION SELECT seq FROM job) a
+        LEFT JOIN standing s ON s.seq = a.seq LEFT JOIN job j ON j.seq = a.seq GROUP BY 1, 2, 3)))"""
 
 
 class Tally:
@@ -70,7 +76,18 @@ class Tally:
 
 def read_counts(connection: sqlite3.Connection) -> Counts:
     """All counters."""
-    accepted, deleted, rows = one_json(connection, _ALL)
+    return _counts(*one_json(connection, _ALL))
+
+
+def recount(connection: sqlite3.Connection) -> Recount:
+    """All counters, and all jobs counted one by one: one statement, so both see the same commits."""
+    counters, rows = one_json(connection, _RECOUNT)
+    return Recount(
+        counts=_counts(*counters), jobs={(queue, priority, state): there for queue, priority, state, there in rows}
+    )
+
+
+def _counts(accepted: int, deleted: int, rows: list[Any]) -> Counts:
     return Counts(
         now={(queue, priority, state): now for queue, priority, state, now, _ in rows if now},
         ended={(queue, priority, state): ended for queue, priority, state, _, ended in rows if ended},

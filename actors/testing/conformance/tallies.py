@@ -46,6 +46,9 @@ async def counts_follow_every_step(rig: Rig) -> None:
         equal(present(counts.ended), dict(ended), f"counts.ended {when}")
         equal((counts.accepted, counts.deleted), (accepted, deleted), f"accepted and deleted {when}")
         equal(accepted, len(jobs) + deleted, f"the jobs and the deleted {when}")
+        counted = await rig.store.recount()
+        equal(present(counted.jobs), recount(jobs), f"the recount {when}")
+        equal(present(counted.counts.now), present(counts.now), f"the counters of the recount {when}")
 
     for priority in range(4):
         await rig.add(*(rig.job(queue=queue, priority=priority) for queue in "qqqqr"), rig.later(1, priority=priority))

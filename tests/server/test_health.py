@@ -1,0 +1,70 @@
+"""Health and the audit over HTTP: open to probes, but for what only administrators may know."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import actors
+from actors.core.errors import StoreBusy, StoreFull
+from actors.store.memory import MemoryStore
+
+
+class Failing(MemoryStore):
+    """A store whose commits fail on demand."""
+
+    error: Exception | None = None
+
+    async def commit(self, holder: str, tick: int, batch: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return await super().commit(holder, tick, batch)
+
+
+async def test_a_failing_store_is_degraded_alive_and_not_ready(serving: Any) -> None:
+    store = Failing()
+    async with serving(store) as served:
+        assert await served.json("GET", "/healthz") == {"status": "ok"}
+        for error, said in ((StoreFull("/secret is full"), "full"), (StoreBusy("/secret"), "held by another process")):
+            store.error = error
+            await served.call("POST", "/jobs", 507 if said == "full" else 503, json={"type": "echo", "text": "a"})
+            health = await served.json("GET", "/healthz")
+            assert health["status"] == "degraded" and said in health["reasons"][0] and "secret" not in str(health)
+            await served.call("GET", "/readyz", 503)
+            store.error = None
+            await served.call("GET", "/readyz")
+        assert await served.json("GET", "/healthz") == {"status": "ok"}
+
+
+async def test_a_blocked_loop_is_degraded_for_a_while_and_names_no_job(serving: Any) -> None:
+    def registry(doors: Any) -> actors.Registry:
+        made = actors.Registry()
+
+        @made.job()
+        async def hold_up() -> None:
+            time.sleep(1.8)
+
+        return made
+
+    async with serving("memory:", registry=registry) as served:
+        await served.until(await served.enqueue("hold_up"), "completed")
+        health = await served.json("GET", "/healthz")
+        assert health["status"] == "degraded" and "held the event loop up" in health["reasons"][0]
+        assert "hold_up" not in str(health)
+        await served.call("GET", "/readyz")
+
+
+async def test_the_audit_counts_again_and_is_for_administrators(serving: Any, store: str) -> None:
+    async with serving(store) as served:
+        await served.until(await served.enqueue("echo", text="a"), "completed")
+        said = await served.json("GET", "/healthz?audit=1")
+        assert said["audit"]["ok"] and said["audit"]["accepted"] == said["audit"]["states"]["completed"] == 1
+        assert "audit" not in await served.json("GET", "/healthz?audit=0")
+        await served.call("GET", "/healthz?audit=yes", 422)
+        await served.call("GET", "/healthz?adit=1", 422)
+    async with serving("memory:", admin=True) as served:
+        user, served.token, admin = await served.new_token("ada"), None, served.token
+        await served.call("GET", "/healthz?audit=1", 401)
+        await served.call("GET", "/healthz?audit=1", 403, token=user)
+        await served.call("GET", "/healthz?audit=1", token=admin)
+        await served.call("GET", "/healthz", token=user)
