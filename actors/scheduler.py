@@ -362,7 +362,11 @@ class Scheduler:
                 assert_never(message.verb)
 
     async def _run_now(self, stored: Stored) -> None:
-        """A run by hand: a job now, whatever the timing says; the cursor stays."""
+        """A run by hand: a job now, whatever the timing says.
+
+        The cursor goes on by a microsecond, past no slot: of two processes that do this at once, or of one whose slot
+        has just come, the second must look again.
+        """
         while True:
             record = stored.record
             if stored.timing.overlap == "skip" and await self._is_unfinished(record.last_job):
@@ -370,7 +374,7 @@ class Scheduler:
             now = self._clock.now()
             order = self._intake.order(stored.job(self._registry), stored.options, schedule=record.name, slot=now)
             slots = [SlotRecord(slot=now, job=order.insert.spec.id)]
-            if await self._move(record, record.cursor, slots, [order], now):
+            if await self._move(record, record.cursor + 1, slots, [order], now):
                 return
             again = await self._find(record.name)
             if again is None:

@@ -247,6 +247,30 @@ async def test_a_run_by_hand_leaves_the_slots_where_they_are(opened, autojump_cl
         assert len(jobs.ran) == 4
 
 
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+async def test_of_two_processes_that_run_it_at_once_one_does_unless_overlap_is_allowed(
+    opened, autojump_clock, jobs, overlap
+):
+    async with opened(jobs) as one, opened(jobs) as two:
+        await one.schedule("s", "@daily", jobs.work(seconds=10), overlap=overlap)
+        said = []
+
+        async def run(system: actors.System) -> None:
+            try:
+                await system.schedules["s"].run()
+            except actors.AlreadyRunning:
+                said.append("already running")
+
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, one)
+                nursery.start_soon(run, two)
+            await trio.sleep(20)
+        info = await two.schedules["s"].info()
+    ran = 5 if overlap == "skip" else 10
+    assert (len(jobs.ran), info.run_count, len(said)) == (ran, ran, 10 - ran)
+
+
 async def test_a_callable_that_runs_already_says_so(memory, autojump_clock):
     async def slow() -> None:
         await trio.sleep(50)
