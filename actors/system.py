@@ -115,13 +115,17 @@ class System:
         return Handle(given.id, given.created, self._links)
 
     async def enqueue_many(self, jobs: Iterable[Job[R]], /, **options: Unpack[Options]) -> list[JobHandle[R]]:
-        """Accept many jobs with the same options, 1 000 per transaction. The first error is raised; the transactions
-        before it stand.
+        """Accept many jobs with the same options, 1 000 per transaction. A bad job is found before the first of them;
+        another error is raised when it comes, and the transactions before it stand.
         """
         for name in ("id", "idempotency_key"):
             if name in options:
                 raise BadOption(name, options.get(name), "nothing: it names one job, these are many")
-        orders = [self._intake.order(job, options) for job in jobs]
+        orders: list[Order] = []
+        for job in jobs:
+            orders.append(self._intake.order(job, options))
+            if len(orders) % AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()  # a hundred thousand of them take a second
         handles: list[JobHandle[R]] = []
         for start in range(0, len(orders), AT_ONCE):
             for given in await self._insert(orders[start : start + AT_ONCE]):
