@@ -36,7 +36,7 @@ LOGGED_PATH: Final = 200  # characters
 LATE: Final = (
     "The system did not answer in time. It may still do what was asked: an Idempotency-Key makes repeating safe"
 )
-_SECURITY_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+SECURITY_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
 class NoLifespan(RuntimeError):
@@ -103,7 +103,7 @@ class Application:
         added = MutableHeaders(raw=response.raw_headers)
         for name, value in cors_headers(headers, self.settings.cors_origins).items():
             added[name] = value
-        response.raw_headers.extend(_SECURITY_HEADERS)
+        response.raw_headers.extend(SECURITY_HEADERS)
         if (self.closing or not exchange.is_read) and scope["http_version"] in ("1.0", "1.1"):
             added["Connection"] = "close"
         await exchange.send(response, has_body=scope["method"] != "HEAD")
@@ -122,6 +122,8 @@ class Application:
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[Response, Caller | None]:
         if self.closing:
             raise Problem(503, "shutting-down", "The server is shutting down", headers={"Retry-After": RETRY_AFTER})
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise Problem(400, "two-lengths", "The request has both a Transfer-Encoding and a Content-Length")
         path, method = scope["path"], scope["method"]
         if self.settings.loopback_only and await self._gate.is_open():
             check_host(headers)

@@ -1,8 +1,13 @@
-"""The listening sockets, and anycorn as a task on them."""
+"""The listening sockets, and the task that accepts connections on them: so many at a time, the others wait in the
+kernel's line.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import resource
 import socket
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,14 +15,18 @@ from typing import Any, Final
 import anycorn
 import trio
 from anycorn.logging import Logger
+from anycorn.worker_context import WorkerContext
 
 from actors.core.errors import BadOption
 from actors.server.app import Application
+from actors.server.connection import Connection
 
 log: Final = logging.getLogger("actors.server")
 BACKLOG: Final = 1024
 LAST_ANSWERS: Final = 0.5  # seconds for what is in flight once the system has ended: all of it has its answer by then
 HEADER_BYTES: Final = 16 * 1024
+A_MOMENT: Final = 0.1  # seconds until accepting is tried again
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class CannotListen(OSError):
@@ -82,31 +91,72 @@ async def serve(
     """Serve `app` on `sockets`, which are then this task's to close, until `stop` is set; what is in flight has
     `LAST_ANSWERS` seconds.
     """
-    config = anycorn.Config()
-    config.bind = [f"fd://{one.detach()}" for one in sockets]
-    config.backlog = BACKLOG
-    config.include_server_header = False
-    config.h11_max_incomplete_size = HEADER_BYTES
-    config.graceful_timeout = LAST_ANSWERS
-    config.logger_class = _Quiet
-    await anycorn.serve(
-        app,  # type: ignore[arg-type]  # starlette's types of ASGI are wider than anycorn's
-        config,
-        shutdown_trigger=stop.wait,
-        mode="asgi",
-        task_status=_Started(task_status),
-    )
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one.dup())) for one in sockets]
+    for one in sockets:
+        one.close()
+    async with contextlib.AsyncExitStack() as stack:
+        for listener in listeners:
+            await stack.enter_async_context(listener)
+        await _Front(app).serve(listeners, stop, task_status)
 
 
-class _Started:
-    """Tells our nursery, which does not want anycorn's list of addresses."""
+class _Front:
+    """Accepts, and knows who is connected."""
 
-    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
-        self._task_status = task_status
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._config = config = anycorn.Config()
+        config.include_server_header = False
+        config.h11_max_incomplete_size = HEADER_BYTES
+        config.logger_class = _Quiet
+        self._context = WorkerContext(None)
+        self._connected: set[Connection] = set()
+        self._room = trio.Semaphore(_most_connections(app.settings.max_connections))
 
-    def started(self, value: object = None) -> None:
-        """It listens."""
-        self._task_status.started()
+    async def serve(
+        self, listeners: Sequence[trio.SocketListener], stop: trio.Event, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Accept until `stop`; then let go of who is idle, and wait a moment for the last answers."""
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(self._accept, listener, connections)
+                task_status.started()
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            await self._context.terminated.set()
+            for connection in self._connected:
+                connection.leave_if_idle()
+            connections.cancel_scope.deadline = trio.current_time() + LAST_ANSWERS
+
+    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        while True:
+            await self._room.acquire()
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                self._room.release()
+                if error.errno not in _EXHAUSTED:
+                    raise
+                log.error("can't accept a connection", extra={"error": error.strerror})
+                await trio.sleep(A_MOMENT)
+            else:
+                connections.start_soon(self._serve, stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        connection = Connection(self._app, self._config, self._context, stream)
+        self._connected.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connected.discard(connection)
+            self._room.release()
+
+
+def _most_connections(wanted: int) -> int:
+    """At most half of the files that this process may open: the store and the jobs need some, too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files // 2))
 
 
 class _Quiet(Logger):

@@ -46,7 +46,9 @@ _TITLES: Final[Mapping[int, str]] = {
     421: "Misdirected request",
     422: "Some fields are wrong",
     429: "Too many waiting jobs",
+    431: "Head too large",
     500: "A fault of the server",
+    501: "Not implemented",
     503: "Not available at the moment",
     507: "The store is full",
 }
