@@ -11,7 +11,7 @@ import attrs
 from starlette.responses import Response
 
 from actors.server.ask import Ask
-from actors.server.query import MOST_JOBS
+from actors.server.query import CURSOR_PATTERN, MOST_JOBS, TEXT_PATTERN
 
 Schema = Mapping[str, Any]
 Access = Literal["anyone", "caller", "admin"]
@@ -93,9 +93,11 @@ LIMIT: Final = Parameter(
 TEN: Final = Parameter(
     "limit", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS, "default": 10}, "how many at most"
 )
-AFTER: Final = Parameter("after", {"type": "string", "maxLength": 200}, "the cursor `after` of the page before")
+AFTER: Final = Parameter(
+    "after", {"type": "string", "pattern": CURSOR_PATTERN}, "the cursor `after` of the page before"
+)
 
 
 def text_filter(name: str, description: str) -> Parameter:
     """A filter by a text."""
-    return Parameter(name, {"type": "string", "minLength": 1, "maxLength": 200}, description)
+    return Parameter(name, {"type": "string", "pattern": TEXT_PATTERN}, description)

@@ -14,6 +14,7 @@ from actors.server.call import TEXT, TIME, Call, ref
 from actors.server.problems import MEDIA_TYPE
 from actors.server.schema import payload_schema
 from actors.server.schemas import JOB, PROBLEM, QUEUE, TASK
+from actors.server.submission import NESTED
 from actors.server.wire import collisions
 
 Schema = Mapping[str, Any]
@@ -46,7 +47,11 @@ OPTIONS: Final[Mapping[str, Schema]] = {
         "description": "your own id: repeating the call is safe",
     },
 }
-_ABOUT: Final = "Jobs are kept safe, run later, retried with back-off; the hopeless ones are kept to be looked at."
+_ABOUT: Final = (
+    "Jobs are kept safe, run later, retried with back-off; the hopeless ones are kept to be looked at. "
+    "Bodies are strict JSON in UTF-8: no key twice, no NaN, integers within 64 bits, numbers in range, no NUL and no "
+    "lone surrogate, 32 levels at most; anything else is a 400 whatever a schema says."
+)
 _ONE_JOB_ONLY: Final = ("delay", "runAt", "jobId")
 
 
@@ -69,6 +74,7 @@ def openapi(calls: Iterable[Call], registry: Registry, version: str) -> dict[str
     for definition in (registry[name] for name in registry):
         submissions.extend(_submissions(definition, schemas))
     schemas["Submission"] = {"anyOf": submissions} if submissions else {"type": "object"}
+    schemas["TypeAndData"] = _types_and_data(submissions)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -187,6 +193,16 @@ def _submissions(definition: JobDefinition, schemas: dict[str, Any]) -> Iterable
         "required": ["type", *payload.get("required", [])],
     }
     return [flat, nested]
+
+
+def _types_and_data(submissions: Iterable[Schema]) -> Schema:
+    """The payload that goes with each type, of what is sent nested."""
+    found: list[Schema] = [
+        {"properties": {name: one["properties"][name] for name in ("type", "data")}, "required": one["required"]}
+        for one in submissions
+        if one["properties"].keys() == NESTED
+    ]
+    return {"anyOf": found} if found else {}
 
 
 def _object(properties: Mapping[str, Schema]) -> Schema:

@@ -4,6 +4,7 @@ silently ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import parse_qsl
@@ -15,6 +16,11 @@ from actors.server.problems import FieldErrors, Problem
 MOST_PARAMETERS: Final = 50
 LONGEST: Final = 200  # characters of a filter
 MOST_JOBS: Final = 1_000  # a page
+TEXT_PATTERN: Final = rf"^[^\x00-\x1f\x7f-\x9f]{{1,{LONGEST}}}$"
+CURSOR_PATTERN: Final = rf"^[ -~]{{1,{LONGEST}}}$"
+STATES_PATTERN: Final = f"^(?:{'|'.join(STATES)})(?:,(?:{'|'.join(STATES)}))*$"
+_TEXT: Final = re.compile(TEXT_PATTERN)
+_CURSOR: Final = re.compile(CURSOR_PATTERN)
 
 
 class Query:
@@ -39,14 +45,14 @@ class Query:
         given = self._given.pop(name, None)
         if given is None:
             return None
-        if not 0 < len(given) <= LONGEST or not given.isprintable():
-            self._errors.add(name, f"expected 1 to {LONGEST} printable characters")
+        if _TEXT.fullmatch(given) is None:
+            self._errors.add(name, f"expected 1 to {LONGEST} characters, none of them a control character")
         return given
 
     def cursor(self, name: str = "after") -> str | None:
         """The cursor that a page before gave."""
         given = self._given.pop(name, None)
-        if given is not None and (not 0 < len(given) <= LONGEST or not given.isascii() or not given.isprintable()):
+        if given is not None and _CURSOR.fullmatch(given) is None:
             self._errors.add(name, "expected the cursor that the page before gave")
         return given
 

@@ -180,15 +180,18 @@ async def _served(
     queues: Any = None,
     host: str = "127.0.0.1",
     admin: bool = False,
+    within: float = 20,
 ) -> AsyncIterator[Served]:
     doors = Doors()
     made = registry(doors)
     sockets = bind(host, 0)
     url = url_of(sockets, host)
     ended = trio.Event()
-    with trio.fail_after(20):
+    with trio.fail_after(within):
         async with trio.open_nursery() as nursery:
-            async with actors.open_system(made, store=store, queues=queues or {"default": 2}, grace=1.0) as system:
+            async with actors.open_system(
+                made, store=store, queues={"default": 2} if queues is None else queues, grace=1.0
+            ) as system:
                 app = Application(system, settings)
                 await nursery.start(serve, app, sockets, ended)
                 document = orjson.loads(orjson.dumps(openapi(CALLS, made, "0")))

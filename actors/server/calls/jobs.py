@@ -9,6 +9,7 @@ from starlette.responses import Response
 from actors.core.job import STATES, STATUS, JobRecord, State
 from actors.server.ask import Ask, answer
 from actors.server.call import AFTER, LIMIT, TEN, TEXT, YES, Call, Parameter, list_of, nullable, obj, ref, text_filter
+from actors.server.query import STATES_PATTERN
 from actors.server.wire import job_json, jobs_json, status_json
 
 NOBODY: Final[dict[str, Any]] = {"jobs": [], "after": None}
@@ -119,7 +120,9 @@ _STATUS: Final = obj(
         ),
     }
 )
-_STATE: Final = Parameter("state", TEXT, f"some of {', '.join(STATES)}, with commas between")
+_STATE: Final = Parameter(
+    "state", {"type": "string", "pattern": STATES_PATTERN}, f"some of {', '.join(STATES)}, with commas between"
+)
 CALLS: Final = (
     Call(
         method="GET",

@@ -136,7 +136,7 @@ def _kept_as(caller: Caller, name: str) -> str:
 _CREATE: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "name": {"type": "string", "minLength": 1, "maxLength": 100},
+        "name": {"type": "string", "pattern": r"^[^/:\x00-\x1f\x7f-\x9f]{1,100}$"},
         "type": ref("JobType"),
         "data": {"type": "object", "default": {}, "description": "the payload"},
         "options": ref("ScheduleOptions"),
@@ -144,6 +144,7 @@ _CREATE: Final[dict[str, Any]] = {
     },
     "required": ["name", "schedule", "type"],
     "additionalProperties": False,
+    "allOf": [ref("TypeAndData")],
 }
 _CHANGE: Final[dict[str, Any]] = {
     "type": "object",

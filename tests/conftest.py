@@ -1,0 +1,9 @@
+"""Options of the suite."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hostile", choices=["short", "long"], default="short", help="how many inputs are made up")
