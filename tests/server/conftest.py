@@ -81,6 +81,7 @@ class Served:
     document: dict[str, Any]
     doors: Doors
     token: str | None = None
+    tokens: dict[str, str] = attrs.Factory(dict)
 
     @property
     def port(self) -> int:

@@ -241,3 +241,18 @@ def test_what_is_no_token_opens_no_door() -> None:
 def test_bad_owners_and_roles_are_refused(owner: str, role: str) -> None:
     with pytest.raises(BadOption):
         make_token(owner, role, NOW)
+
+
+async def test_no_token_is_logged_or_read_from_a_url(serving: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    async with serving("memory:", admin=True) as served:
+        text = await served.new_token("alice")
+        unknown, _ = make_token("nobody", "user", NOW)
+        await served.call("POST", "/jobs", 202, token=text, json={"type": "echo", "text": "x"})
+        await served.call("GET", "/jobs", 401, token=unknown)
+        await served.call("GET", f"/jobs?token={text}", 401, headers={"authorization": ""})
+        await served.call("GET", f"/jobs?token={text}", 422, token=text)
+        ours = [str(vars(record)) for record in caplog.records if record.name.startswith("actors")]  # not the client's
+        assert any("/jobs" in line for line in ours)
+        for given in (text, unknown):
+            assert all(given.split("_", 2)[2] not in line for line in ours)
