@@ -7,7 +7,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -15,6 +15,7 @@ from actors.jobs.smtp_url import SmtpServer
 from actors.jobs.tools import DeliveryFailed
 
 GOODBYE: Final = 5.0  # seconds that a server has to answer QUIT
+MOST_LINES: Final = 100  # of one reply; smtplib bounds a line, and gathers lines without end
 QUOTED: Final = 200  # characters of a server's answer that are repeated
 
 # RFC 4954 and RFC 3207: "log in first", "bad credentials", "use TLS": the settings are wrong, not the mail
@@ -95,10 +96,8 @@ class Delivery:
     def _connect(self) -> smtplib.SMTP:
         server, name = self.server, _own_name()
         if server.security == "tls":
-            return smtplib.SMTP_SSL(
-                server.host, server.port, local_hostname=name, timeout=self.timeout, context=self.tls
-            )
-        return smtplib.SMTP(server.host, server.port, local_hostname=name, timeout=self.timeout)
+            return _TlsClient(server.host, server.port, local_hostname=name, timeout=self.timeout, context=self.tls)
+        return _Client(server.host, server.port, local_hostname=name, timeout=self.timeout)
 
     def _secure_and_log_in(self, client: smtplib.SMTP) -> None:
         client.ehlo_or_helo_if_needed()
@@ -107,6 +106,42 @@ class Delivery:
             client.starttls(context=self.tls)
         if self.server.user is not None and self.server.password is not None:
             client.login(self.server.user, self.server.password)
+
+
+class _Client(smtplib.SMTP):
+    """smtplib's, but that a reply ends."""
+
+    def getreply(self) -> tuple[int, bytes]:
+        """The next reply; `SMTPServerDisconnected` when it has too many lines."""
+        if self.file is None and self.sock is not None:
+            self.file = _Lines(self.sock.makefile("rb"))
+        if self.file is not None:
+            self.file.left = MOST_LINES
+        return super().getreply()
+
+
+class _TlsClient(_Client, smtplib.SMTP_SSL):
+    """The same with TLS from the first byte."""
+
+
+@attrs.define
+class _Lines:
+    """A reply's lines, as smtplib reads them."""
+
+    file: Any
+    left: int = 0
+
+    def readline(self, most: int) -> bytes:
+        """The next line, of `most` bytes at most."""
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(f"a reply of more than {MOST_LINES} lines")
+        line: bytes = self.file.readline(most)
+        return line
+
+    def close(self) -> None:
+        """Close it."""
+        self.file.close()
 
 
 def _say_goodbye(client: smtplib.SMTP) -> None:

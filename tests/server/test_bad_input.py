@@ -292,7 +292,14 @@ def rows() -> Iterable[Row]:
     yield Row("two keys", "POST", "/jobs", 422, ("Idempotency-Key",), {"content": echo(), "headers": twice})
     used = {"content": echo(text="other"), "headers": {**JSON, "Idempotency-Key": "used"}}
     yield Row("idempotency conflict", "POST", "/jobs", 409, ("taken",), used)
-    yield Row("id conflict", "POST", "/jobs", 409, ("taken", "done"), {"content": echo(text="other", jobId="done"), "headers": JSON})
+    yield Row(
+        "id conflict",
+        "POST",
+        "/jobs",
+        409,
+        ("taken", "done"),
+        {"content": echo(text="other", jobId="done"), "headers": JSON},
+    )
     for method, path in (("DELETE", "/jobs/ID"), ("POST", "/jobs/ID/promote"), ("POST", "/jobs/ID/retry")):
         yield Row("wrong state", method, path.replace("ID", "done"), 409, ("is completed",))
     yield Row("wrong state", "POST", "/dead-letters/later/retry", 409, ("is scheduled",))
