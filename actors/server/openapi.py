@@ -117,7 +117,7 @@ def _operation(call: Call) -> dict[str, Any]:
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": False,
-                "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+                "schema": {"type": "string", "pattern": "^[!-~](?:[ -~]{0,198}[!-~])?$"},
                 "description": "a repeat with the same key and body answers with the same job, for 24 hours",
             }
         )

@@ -348,3 +348,13 @@ async def test_answers_are_not_kept_and_not_sniffed(serving: Any, path: str) -> 
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["Łódź 5%", "日本", "a?b#c", "🎉", "nightly"])
+async def test_a_schedule_of_any_name_is_found_where_the_answer_says(serving: Any, name: str) -> None:
+    """A name beyond Latin-1 was created, and answered with a 500."""
+    async with serving("memory:") as served:
+        body = {"name": name, "schedule": "@daily", "type": "echo", "data": {"text": "x"}}
+        made = await served.call("POST", "/scheduler", 201, json=body)
+        assert (await served.json("GET", made.headers["location"]))["name"] == name
+        await served.call("DELETE", made.headers["location"])

@@ -7,6 +7,7 @@ A user's schedule `nightly` is kept as `owner:nightly`, so that the names that o
 from __future__ import annotations
 
 from typing import Any, Final, cast
+from urllib.parse import quote as percent_encode
 
 from starlette.responses import Response
 
@@ -72,7 +73,11 @@ async def create(ask: Ask) -> Response:
         options["owner"] = ask.caller.owner
     when = fields.pop("when")
     handle = await checked(ask.system.schedule(kept_as, when, submission.job, **fields, **options))
-    return answer(task_json(await handle.info(), cast("str", name)), 201, {"Location": f"/scheduler/{name}"})
+    return answer(
+        task_json(await handle.info(), cast("str", name)),
+        201,
+        {"Location": f"/scheduler/{percent_encode(cast('str', name), safe='')}"},
+    )
 
 
 async def run(ask: Ask) -> Response:
