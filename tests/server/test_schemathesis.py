@@ -25,6 +25,7 @@ BEYOND_A_SCHEMA = {
     # fields whose rules no schema can say: what is near to now, cron, a time zone, a page's cursor, and what job types
     # check for themselves
     *("runAt", "schedule", "start", "end", "tz", "after", "name"),
+    *("maxAttempts", "workers", "limit", "times", "at.x", "at.y", "priority"),  # 5.0 is an integer, for JSON Schema
     *("to", "cc", "subject", "url", "headers", "directory", "maxAgeDays"),
 }
 
