@@ -151,6 +151,8 @@ def _responses(call: Call) -> dict[str, Any]:
     if call.method == "DELETE" and call.path == "/jobs/{id}":
         made["202"] = {**made["200"], "description": "It runs, and was asked to stop"}
     always = {500, 503} if call.access == "anyone" else {401, 403, 422, 500, 503}
+    if call.query or call.access != "anyone":
+        always |= {400, 422}  # a query string that is none, and one that says what is not asked for
     if call.access == "caller":
         always -= {403}
     if call.method != "GET":
