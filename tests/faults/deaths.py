@@ -1,0 +1,171 @@
+"""Processes that die, stop and come back: none, kill9, orphans, zombie, poison."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import trio
+
+from tests.faults.process import until
+from tests.faults.trial import Trial
+from tests.faults.work import poison as poisonous
+from tests.faults.work import work
+
+WORKERS = 4
+SHARE = 0.01  # of all jobs: how many may be done twice
+
+
+async def none(trial: Trial) -> None:
+    """No fault: two processes run every job exactly once (G2)."""
+    numbers = range(trial.size(1_000, 10_000))
+    programs = [trial.program(f"worker{n}", "worker", workers=WORKERS) for n in range(2)]
+    for program in programs:
+        await program.start()
+    async with trial.client() as client:
+        await client.enqueue_many([work(number) for number in numbers])
+    await trial.ended(numbers)
+    await trial.settle(completed=len(numbers), running=0, pending=0, enqueued=len(numbers))
+    for program in programs:
+        await trial.stop(program)
+    trial.count(numbers)
+    trial.promise("began once each", set(trial.ledger.counts("began").values()) == {1})
+
+
+async def kill9(trial: Trial) -> None:
+    """SIGKILL of the process group at random moments (G1, G2): lost 0, few done twice, the rest resumes as it restarts (G3)."""
+    numbers = range(trial.size(500, 5_000))
+    kills = trial.size(5, 50)
+    async with trial.client() as client:
+        await client.enqueue_many([work(n, trial.random.uniform(0.005, 0.02)) for n in numbers])
+    worker = trial.program("worker", "worker", workers=WORKERS)
+    in_flight = 0
+    recoveries = []
+    orphans: set[int] = set()
+    for kill in range(kills + 1):
+        ready = await worker.start()
+        before = len(trial.ledger.entries)
+        if orphans:
+            mine = lambda: {entry.number: entry.at for entry in trial.ledger.of("began", orphans, pid=worker.pid)}  # noqa: E731
+            await until(lambda: mine().keys() == orphans, "what was in flight begins again")
+            recoveries.append(max(mine().values()) - ready)
+        if kill < kills:
+            await until(lambda before=before: len(trial.ledger.entries) > before, "it works")  # type: ignore[misc]
+            await trio.sleep(trial.random.uniform(0.0, 0.25))
+            at = await worker.kill()
+            orphans = trial.ledger.in_flight(worker.pid, at)
+            in_flight += len(orphans)
+    await trial.ended(numbers)
+    await trial.settle(completed=len(numbers), running=0, pending=0, enqueued=len(numbers))
+    await trial.stop(worker)
+    trial.figure(kills=kills, in_flight=in_flight, begun_again=sum(trial.ledger.counts("began").values()) - len(numbers))
+    trial.within("recovery_s", max(recoveries), trial.place.recovery(30.0))
+    trial.count(numbers, twice=min(kills * WORKERS, round(SHARE * len(numbers))))
+    trial.promise("at most the jobs in flight begin again", trial.figures["begun_again"] <= kills * WORKERS)
+
+
+async def orphans(trial: Trial) -> None:
+    """A process dies on an idle system: another one begins its jobs at once, whatever the lease (G3)."""
+    lease = 600.0
+    slowest = 0.0
+    for round_, size in enumerate((1, 200)):
+        numbers = range(round_ * 1_000, round_ * 1_000 + size)
+        dies = trial.program(f"dies{size}", "worker", workers=size, lease=lease)
+        await dies.start()
+        async with trial.client() as client:
+            await client.enqueue_many([work(number, 600.0) for number in numbers])
+        await trial.begun(numbers)
+        lives = trial.program(f"lives{size}", "worker", workers=200, lease=lease, grace=0.0)
+        await lives.start()
+        await trio.sleep(trial.random.uniform(0.5, 1.5))  # the looks of the one that lives come at any phase
+        killed = await dies.kill()
+        await trial.begun(numbers, 2, trial.place.recovery(lease) + 30.0)
+        last = max(entry.at for entry in trial.ledger.of("began", numbers, pid=lives.pid))
+        slowest = max(slowest, last - killed)
+        trial.figure(**{f"recovery_{size}_s": last - killed})
+        await trial.stop(lives)
+        async with trial.client() as client:
+            page = await client.find(states=["pending"], limit=size)
+            trial.promise("none is missing", {job.payload["number"] for job in page.jobs} >= set(numbers))
+            trial.promise("crashes 1, attempt 0", {(job.crashes, job.attempt) for job in page.jobs} == {(1, 0)})
+            await client.queues["default"].clear()
+    trial.within("recovery_s", slowest, trial.place.recovery(lease))
+    trial.figure(lost=0, twice=trial.ledger.twice(range(2_000)))
+
+
+async def zombie(trial: Trial) -> None:
+    """A process is stopped for three leases and comes back (G10): it keeps its jobs, or what it reports is refused."""
+    lease = 1.0
+    numbers = range(4)
+    stopped = trial.program("stopped", "worker", workers=4, lease=lease)
+    await stopped.start()
+    async with trial.client() as client:
+        await client.enqueue_many([work(number, 0.5) for number in numbers])
+        await trial.begun(numbers)
+        stopped.signal(signal.SIGSTOP)
+        other = trial.program("other", "worker", workers=4, lease=lease)
+        await other.start()
+        await client.enqueue_many([work(number, 0.01) for number in range(100, 200)])
+        await trial.ended(range(100, 200))  # a stopped process is in nobody's way
+        await trio.sleep(3 * lease)
+        stopped.signal(signal.SIGCONT)
+        await trial.ended(numbers)
+    await trial.settle(completed=104, running=0, pending=0)
+    trial.count([*numbers, *range(100, 200)], twice=len(numbers) if trial.place.promise.zombie_twice else 0)
+    for program in (stopped, other):
+        await trial.stop(program)
+    if trial.place.kind == "sqlite":
+        await _late(trial, lease)
+
+
+async def _late(trial: Trial, lease: float) -> None:
+    """The same where liveness is by lease: the jobs are run by another process, the late reports are refused."""
+    store = f"{trial.store}-by-lease"
+    numbers = range(1_000, 1_004)
+    given = {"store": store, "by_lease": True, "workers": 4, "lease": lease}
+    stopped = trial.program("late", "worker", **given, enqueue=[*numbers], seconds=0.5)
+    await stopped.start()
+    await trial.begun(numbers)
+    stopped.signal(signal.SIGSTOP)
+    other = trial.program("heir", "worker", **given)
+    await other.start()
+    await until(lambda: len(trial.ledger.of("ended", numbers, pid=other.pid)) == 4, "the heir runs them")
+    stopped.signal(signal.SIGCONT)
+    await until(lambda: len(trial.ledger.of("ended", numbers)) == 8, "the zombie ends them, too")
+    for program in (stopped, other):
+        await trial.stop(program)
+    late = stopped.told()["late"]
+    trial.figure(late_reports_refused=late)
+    trial.promise(f"late reports {late}: all refused and counted", late == 4)
+    async with trial.client(store) as client:
+        jobs = (await client.find()).jobs
+        trial.promise("completed once, by the heir", {(job.state, job.runs) for job in jobs} == {("completed", 2)})
+
+
+async def poison(trial: Trial) -> None:
+    """A job that kills its process, under a supervisor that restarts it (G11): it stops, the innocents lose nothing."""
+    innocents = range(1, 521)
+    worker = trial.program("worker", "worker", workers=WORKERS)
+    async with trial.client() as client:
+        await client.enqueue_many([work(number, trial.random.uniform(0.005, 0.02)) for number in range(1, 261)])
+        handle = await client.enqueue(poisonous(0, 0.05))
+        await client.enqueue_many([work(number, trial.random.uniform(0.005, 0.02)) for number in range(261, 521)])
+        await worker.start()
+        deadline = time.monotonic() + 60
+        while not (set(innocents) <= set(trial.ledger.counts("ended")) and (await handle.record()).state == "dead"):
+            assert time.monotonic() < deadline, f"{await handle.record()}"
+            if not worker.lives:
+                assert worker.starts < 20, "it loops"
+                await worker.start()
+            await trio.sleep(0.02)
+        record = await handle.record()
+    await trial.settle(completed=520, dead=1, running=0, pending=0)
+    await trial.stop(worker)
+    starts = trial.ledger.of("began", [0])
+    beside = [len(trial.ledger.in_flight(start.pid, start.at) - {0}) for start in starts]
+    trial.figure(starts=len(starts), beside=beside, reason=record.errors[-1].type if record.errors else None)
+    trial.promise(f"it starts {len(starts)} <= 4 times", len(starts) <= 4)
+    trial.promise(f"alone from the second crash on: {beside}", not any(beside[2:]))
+    trial.promise(f"dead by worker_died, not {record.errors[-1:]}", trial.figures["reason"] == "worker_died")
+    # two crashes in company, of four workers each
+    trial.count(innocents, twice=2 * (WORKERS - 1))

@@ -1,0 +1,129 @@
+"""The embedded programs, run by `python -m tests.faults.programs WORD JSON`: each says `ready`, and ends in order on SIGTERM.
+
+What one has measured it tells in a line of JSON at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+import actors
+from actors.store import Store, store_from_url
+from tests.faults.clock import FileClock
+from tests.faults.uncertain import Uncertain
+from tests.faults.work import jobs, nothing, slot, work
+
+
+def tell(**figures: Any) -> None:
+    """A line of figures for the harness."""
+    print(json.dumps(figures), flush=True)
+
+
+async def until_stopped() -> None:
+    """Say that all is up; return on SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        print("ready", flush=True)
+        async for _ in signals:
+            return
+
+
+def store_of(given: Mapping[str, Any]) -> str | Store:
+    """The store as this trial wants it: as it is, failing, or with liveness by lease."""
+    url = str(given["store"])
+    if given.get("by_lease"):
+        from actors.store.sqlite import SQLiteStore
+
+        return SQLiteStore(url.removeprefix("sqlite:///"), inline=True)
+    if (seed := given.get("uncertain")) is not None:
+        return Uncertain(store_from_url(url), random.Random(seed))
+    return url
+
+
+async def worker(given: Mapping[str, Any]) -> None:
+    """Runs jobs; fires `schedules`, if any."""
+    clock = FileClock(Path(given["clock"])) if "clock" in given else None
+    store = store_of(given)
+    queues = {"default": given.get("workers", 4)}
+    async with actors.open_system(
+        jobs, store=store, queues=queues, lease=given.get("lease", 30.0), grace=given.get("grace", 5.0), clock=clock
+    ) as system:
+        for number in range(given.get("schedules", 0)):
+            await system.schedule(
+                f"every-{number}", actors.Every(given.get("every", 1.0)), slot(number), overlap="allow", catch_up="all"
+            )
+        for number in given.get("enqueue", ()):
+            await system.enqueue(work(number, given["seconds"]))
+        await until_stopped()
+    report = system.report
+    assert report is not None
+    tell(
+        finished=report.finished,
+        given_back=report.given_back,
+        faults=getattr(store, "faults", None),
+        late=await late_reports(system),
+    )
+
+
+async def late_reports(system: actors.System) -> int:
+    """How many reports of this system came too late, and were refused."""
+    return 0
+
+
+async def saturate(given: Mapping[str, Any]) -> None:
+    """Keeps a store as busy as it can: jobs in, jobs done, without a pause."""
+    done = 0
+    async with actors.open_system(jobs, store=given["store"], queues={given["queue"]: 100}) as system:
+        async with trio.open_nursery() as nursery:
+
+            async def feed() -> None:
+                nonlocal done
+                while True:
+                    handles = await system.enqueue_many([nothing() for _ in range(100)], queue=given["queue"])
+                    await handles[-1].result()
+                    done += 100
+
+            for _ in range(3):
+                nursery.start_soon(feed)
+            began = time.monotonic()
+            await until_stopped()
+            nursery.cancel_scope.cancel()
+        tell(rate=round(done / (time.monotonic() - began)))
+
+
+async def now_and_then(given: Mapping[str, Any]) -> None:
+    """Enqueues one job at a time, with pauses, and tells how long each commit took."""
+    draw = random.Random(given["seed"])
+    took = []
+    async with actors.open_system(jobs, store=given["store"], queues={}) as system:
+        print("ready", flush=True)
+        for _ in range(given["times"]):
+            await trio.sleep(draw.uniform(0.0, 2 * given["pause"]))
+            began = time.perf_counter()
+            await system.enqueue(nothing(), queue="third")
+            took.append(time.perf_counter() - began)
+    took.sort()
+    tell(p50_ms=took[len(took) // 2] * 1e3, p99_ms=took[int(len(took) * 0.99)] * 1e3, most_ms=took[-1] * 1e3)
+
+
+WORDS = {each.__name__: each for each in (worker, saturate, now_and_then)}
+
+
+async def main(word: str, given: Mapping[str, Any]) -> None:
+    """Run the program `word`."""
+    await WORDS[word](given)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("actors").setLevel(logging.WARNING)
+    trio.run(main, sys.argv[1], json.loads(sys.argv[2]))
