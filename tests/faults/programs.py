@@ -5,17 +5,21 @@ What one has measured it tells in a line of JSON at its end.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
+import trio.testing
 
 import actors
 from actors.store import Store, store_from_url
@@ -115,7 +119,69 @@ async def now_and_then(given: Mapping[str, Any]) -> None:
     tell(p50_ms=took[len(took) // 2] * 1e3, p99_ms=took[int(len(took) * 0.99)] * 1e3, most_ms=took[-1] * 1e3)
 
 
-WORDS = {each.__name__: each for each in (worker, saturate, now_and_then)}
+async def cycles(given: Mapping[str, Any]) -> None:
+    """Opens and closes a system so often, with a job in each."""
+    print("ready", flush=True)
+    warm = max(20, given["times"] // 10)
+    done, before = 0, {}
+    path = Path(str(given["store"]).removeprefix("sqlite:///") + "-wal")
+    wal = 0
+    for number in range(given["times"]):
+        async with actors.open_system(jobs, store=given["store"]) as system:
+            await (await system.enqueue(nothing())).result()
+            done += 1
+            wal = max(wal, path.stat().st_size) if path.exists() else wal
+        if number == warm:
+            before = await possessions()
+    tell(done=done, before=before, after=await possessions(), wal_mb=wal / 1e6)
+
+
+async def steady(given: Mapping[str, Any]) -> None:
+    """Enqueues at a steady rate and runs jobs beside others; compares itself at its end with its first tenth."""
+    sent, before = 0, {}
+    pause = 1.0 / given["rate"]
+    stop = trio.Event()
+
+    async def feed(system: actors.System) -> None:
+        nonlocal sent
+        while not stop.is_set():
+            await system.enqueue(work(sent, 0.005))
+            sent += 1
+            await trio.sleep(pause)
+
+    async with actors.open_system(jobs, store=given["store"], queues={"default": given["workers"]}) as system:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed, system)
+            nursery.start_soon(until_stopped_then, stop)
+            with trio.move_on_after(given["warm"]):
+                await stop.wait()
+            before = await possessions()
+            await stop.wait()
+            after = await possessions()
+        await system.queues["default"].drain()
+    tell(sent=sent, before=before, after=after)
+
+
+async def until_stopped_then(stop: trio.Event) -> None:
+    """Set `stop` on SIGTERM."""
+    await until_stopped()
+    stop.set()
+
+
+async def possessions() -> dict[str, Any]:
+    """What this program has now."""
+    await trio.testing.wait_all_tasks_blocked()
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "tasks": trio.lowlevel.current_statistics().tasks_living,
+        "threads": threading.active_count(),
+        "files": len(os.listdir("/proc/self/fd")),
+        "rss_mb": round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1),
+    }
+
+
+WORDS = {each.__name__: each for each in (worker, saturate, now_and_then, cycles, steady)}
 
 
 async def main(word: str, given: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.faults import bodies, calls, deaths, disk, shared, stops, times
+from tests.faults import bodies, calls, deaths, disk, leaks, shared, stops, times
 from tests.faults.trial import Scenario
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
@@ -27,5 +27,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         times.clock,
         shared.priorities,
         times.scheduler,
+        leaks.leak,
+        leaks.soak,
     )
 }

@@ -68,9 +68,9 @@ async def _night(
 ) -> None:
     """A daily 02:30 fires once, though the hour is skipped or repeated; and not again when the clock goes back."""
     wall.set(instant(before - timedelta(hours=2)))
-    number = 100 + len(name)
+    number = 100 + 10 * list(NIGHTS).index(name)
     await client.schedule(f"{name}-daily", "30 2 * * *", slot(number), tz=ZONE)
-    await client.schedule(f"{name}-nightly", "45 23 * * *", slot(number + 50), tz="UTC")
+    await client.schedule(f"{name}-noon", "0 12 * * *", slot(number + 1), tz="UTC")
     wall.set(instant(before))
     await until(lambda: len(trial.ledger.of("began", [number])) == 1, f"{name}: 02:30 fires")
     wall.set(instant(at + timedelta(minutes=59, seconds=58)))  # and into what would be 02:30 once more
@@ -81,9 +81,9 @@ async def _night(
     fired = [one.slot for one in slots if one.job is not None]
     trial.promise(f"{name}: {slots} fires {at} once", fired == [instant(at)])
     trial.promise(f"{name}: one job", trial.ledger.counts("began")[number] == 1)
-    trial.promise(f"{name}: other slots keep still", trial.ledger.counts("began")[number + 50] == 0)
+    trial.promise(f"{name}: other slots keep still", trial.ledger.counts("began")[number + 1] == 0)
     await client.schedules[f"{name}-daily"].remove()
-    await client.schedules[f"{name}-nightly"].remove()
+    await client.schedules[f"{name}-noon"].remove()
 
 
 async def scheduler(trial: Trial) -> None:
