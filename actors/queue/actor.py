@@ -7,6 +7,7 @@ its commit.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
@@ -53,7 +54,7 @@ MOST_MESSAGES: Final = 1_000  # folded into one tick
 MOST_INSERTS: Final = 2_000  # jobs of one tick, so that a bulk enqueue does not hold up the others
 FIRST_PAUSE: Final = 0.05  # seconds before a failed commit is repeated; doubles up to LONGEST_PAUSE
 LONGEST_PAUSE: Final = 1.0
-LOOK_FOR_ROOM: Final = 1.0  # seconds between two looks whether another process has made room in a full queue
+LOOK_FOR_ROOM: Final = 1.0  # seconds between two looks whether there is room again in a full queue, or on a full disk
 
 
 class Queue:
@@ -83,6 +84,7 @@ class Queue:
         self._by_hand = ByHand(self._floor)
         self._tick = 0
         self._look_for_room = 0.0  # by trio's clock
+        self._claim_from = -math.inf  # by trio's clock: after a full disk was seen there is a pause
         self._next_due: int | None = None
         self._current: Turn | None = None
         self._store_error: StoreError | None = None  # the store's last error, while it fails
@@ -144,6 +146,8 @@ class Queue:
         pause = self._floor.patience(now)
         if self._admission.is_waiting:
             pause = min(pause, LOOK_FOR_ROOM)
+        if self._claim_from > -math.inf:
+            pause = min(pause, max(0.0, self._claim_from - trio.current_time()))
         if self._next_due is not None and self._floor.claiming:
             # a wall clock may be stepped: look again after a while, though nothing is due
             pause = min(pause, max(0.0, (self._next_due - now) / 1e6), self._clock.patience)
@@ -168,7 +172,8 @@ class Queue:
         if self._by_hand.is_ready:
             self._by_hand.fold(turn, await self._load(self._by_hand.ids()))
         floor.take_back(turn)
-        if floor.claiming:
+        if floor.claiming and trio.current_time() >= self._claim_from:
+            self._claim_from = -math.inf
             floor.claim(turn.batch)
         if turn.has_work():
             outcome = await self._commit(turn)
@@ -267,6 +272,8 @@ class Queue:
                 self._failing(error)
                 if isinstance(error, StoreFull):
                     self._admission.refuse_inserts(turn, error)
+                    turn.batch.claims.clear()  # what can't be recorded is not begun
+                    self._claim_from = trio.current_time() + LOOK_FOR_ROOM
                 await trio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -192,6 +193,36 @@ async def test_reports_are_kept_on_a_full_disk(tmp_path: Path) -> None:
         await store.sweep(0)
         assert (disk / "jobs.db-reserve").stat().st_size > 0
         assert (await store.counts()).ended == {("q", 1, "completed"): 300}
+        await store.close("h")
+
+
+async def test_what_is_kept_for_reports_is_taken_by_nothing_else(tmp_path: Path) -> None:
+    """Not by claims, and not by moving a long log into a database that has to grow."""
+    with small_disk(tmp_path) as disk:
+        store = SQLiteStore(disk / "jobs.db")
+        await store.open("h", 0)
+        reading = sqlite3.connect(disk / "jobs.db", isolation_level=None)
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM job").fetchall()  # the log can't be moved while this one looks
+        await store.commit("h", 1, Batch(now=1, inserts=[job(f"a{n}") for n in range(5_000)]))
+        running = (await store.commit("h", 2, claims(10))).claimed
+        reading.close()
+        with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+            while True:
+                filler.write(bytes(4096))
+        done = [Write(job=one, after=advance(one, "complete", 3), step="complete", result="1") for one in running]
+        for tick, write in enumerate(done, start=3):
+            assert not (await store.commit("h", tick, Batch(now=3, writes=[write]))).lost
+        assert (disk / "jobs.db-reserve").stat().st_size == 0
+        with pytest.raises(StoreFull, match="kept for reports"):
+            await store.commit("h", 13, claims(1))
+        child = attrs.evolve(job("child"), group=1)  # as a job's own: it goes with its report
+        assert not (await store.commit("h", 13, Batch(now=3, inserts=[child]))).refused
+        (disk / "filler").unlink()
+        assert len((await store.commit("h", 14, claims(1))).claimed) == 1
+        assert (disk / "jobs.db-reserve").stat().st_size > 0
+        await store.commit("h", 15, Batch(now=4, inserts=[job("b")]))
+        assert (await store.counts()).accepted == 5_002
         await store.close("h")
 
 

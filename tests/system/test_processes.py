@@ -335,3 +335,27 @@ async def test_a_full_disk_refuses_new_jobs_and_keeps_the_reports(memory, autoju
         store.full = False
         assert await (await system.enqueue(jobs.work())).result() == 1
         assert (await system.stats()).enqueued == 2
+
+
+async def test_a_full_disk_begins_nothing_and_is_looked_at_again(memory, autojump_clock, jobs):
+    from actors.store.memory import MemoryStore
+
+    class Full(MemoryStore):
+        full = False
+
+        async def commit(self, holder, tick, batch):
+            if self.full and (batch.inserts or batch.claims):
+                raise actors.StoreFull("no space left")
+            return await super().commit(holder, tick, batch)
+
+    store = Full()
+    async with memory(jobs, store=store, queues={"default": 2}) as system:
+        first = await system.enqueue_many([jobs.work(5) for _ in range(2)])
+        rest = await system.enqueue_many([jobs.work(5) for _ in range(2)])
+        await trio.sleep(1)
+        store.full = True
+        await trio.sleep(10)
+        assert [(await one.record()).state for one in (*first, *rest)] == ["completed"] * 2 + ["pending"] * 2
+        store.full = False
+        await trio.sleep(2)  # nobody says that there is room again
+        assert [(await one.record()).state for one in rest] == ["running"] * 2

@@ -29,10 +29,15 @@ def is_full(error: Exception) -> bool:
     return code in _NO_ROOM or code & 0xFF in _NO_ROOM
 
 
+def is_no_room(error: OSError) -> bool:
+    """Whether the disk, or the share of it that this user may have, has no room."""
+    return error.errno in _DISK_ERRNOS
+
+
 def store_error(error: Exception, path: str) -> StoreError:
     """The port's error for what SQLite or the system raised about the database at `path`."""
     if isinstance(error, OSError):
-        kind = StoreFull if error.errno in _DISK_ERRNOS else StoreError
+        kind = StoreFull if is_no_room(error) else StoreError
         return kind(f"the files beside {path}: {error.strerror or error}")
     code: int = getattr(error, "sqlite_errorcode", 0)
     if is_full(error):

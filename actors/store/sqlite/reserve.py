@@ -1,10 +1,14 @@
-"""A little room kept on the disk, given up when it is full: inserts are refused then, but running jobs can report."""
+"""A little room kept on the disk, given up when it is full: inserts and claims are refused then, but running jobs can
+report.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import Final
+
+from actors.store.sqlite.faults import is_no_room
 
 SIZE: Final = 1 << 20  # bytes: some thousand reports
 
@@ -15,16 +19,29 @@ class Reserve:
     def __init__(self, database: Path) -> None:
         self._file = database.with_name(database.name + "-reserve")
 
-    def fill(self) -> None:
-        """Take the room, if there is any."""
+    def fill(self) -> bool:
+        """Take the room; False when there is none. (Where the file can't be made for another reason there is no
+        reserve, and nothing to wait for.)
+        """
+        if self.is_full:
+            return True
         try:
-            if self._file.exists() and self._file.stat().st_size >= SIZE:
-                return
             with self._file.open("wb", buffering=0) as file:
-                if file.write(bytes(SIZE)) < SIZE:
-                    file.truncate(0)
+                if file.write(bytes(SIZE)) == SIZE:
+                    return True
+        except OSError as error:
+            if not is_no_room(error):
+                return True
+        self.spend()
+        return False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the room is taken."""
+        try:
+            return os.stat(self._file).st_size >= SIZE
         except OSError:
-            self.spend()
+            return False
 
     def spend(self) -> bool:
         """Give the room back; whether there was any."""

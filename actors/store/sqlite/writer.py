@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from actors.core.errors import StoreFull
 from actors.store.port import Batch
 from actors.store.sqlite.commit import Done, commit
 from actors.store.sqlite.faults import is_busy, is_full, store_errors
 from actors.store.sqlite.presence import Presence
-from actors.store.sqlite.reserve import Reserve
+from actors.store.sqlite.reserve import SIZE, Reserve
 from actors.store.sqlite.rows import one_json, to_json
 from actors.store.sqlite.schema import BUSY_SECONDS, connect_writer
 from actors.store.sqlite.turnstile import PAUSE, Turnstile
@@ -30,6 +31,9 @@ _ALONE: Final = """SELECT NOT EXISTS (SELECT 1 FROM holder WHERE name <> ?1)
 _HOLDING: Final = """SELECT json_group_array(json_array(holder, alive_until, name IS NOT NULL)) FROM (
     SELECT DISTINCT holder FROM standing INDEXED BY held WHERE holder IS NOT NULL) 
     LEFT JOIN holder ON holder.name = holder"""
+
+
+CHECKPOINT_PAGES: Final = 1_000  # of the log, after which it is moved into the database: SQLite's own number
 
 
 class WouldWait(Exception):
@@ -50,12 +54,15 @@ class Writer:
         if self._reserve is not None:
             self._reserve.fill()
         self._turnstile: Turnstile | None = None
+        self._sparing = False  # whether the log is left where it is
         self._foreign = False  # whether holders of other processes were open at the last commit
 
     def commit(self, holder: str, tick: int, batch: Batch, *, wait: bool = True) -> Done:
         """One commit. With `wait` false: `WouldWait`, and nothing done, when another process is in the way."""
         if not wait and self._foreign:
             raise WouldWait
+        if _needs_room(batch) and not self._has_room():
+            raise StoreFull(f"no room on the disk under {self._path} but what is kept for reports")
         with store_errors(str(self._path)), self._turn() as deadline:
             begin = partial(self._begin, deadline if wait else 0.0)
             try:
@@ -63,21 +70,45 @@ class Writer:
             except sqlite3.Error as error:
                 if not wait and is_busy(error):
                     raise WouldWait from None
-                if batch.inserts or not is_full(error):
+                if _needs_room(batch) or not is_full(error):
                     raise
                 done = self._in_need(partial(commit, self._connection, begin, holder, tick, batch))
             self._look_around(done.others)
             return done
 
     def _in_need(self, commit: Callable[[], Done]) -> Done:
-        """Make a commit that found the disk full: the log has room once it is moved, which may take the reserve."""
-        while True:
+        """Make a commit that found the disk full: the log has room once it is moved, else it gets the reserve."""
+        self._checkpoint()
+        try:
+            return commit()
+        except sqlite3.Error as error:
+            if not is_full(error) or self._reserve is None or not self._reserve.spend():
+                raise
+        if self._growth() > SIZE // 2:
+            self._spare_room(True)
+        else:
             self._checkpoint()
-            try:
-                return commit()
-            except sqlite3.Error as error:
-                if not is_full(error) or self._reserve is None or not self._reserve.spend():
-                    raise
+        return commit()
+
+    def _growth(self) -> int:
+        """Bytes by which the database has to grow to take in the log."""
+        ((size,),) = self._connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        return int(size) - self._path.stat().st_size
+
+    def _has_room(self) -> bool:
+        """Whether there is more room than what is kept for reports, once they have taken it (in whichever process)."""
+        if self._reserve is None:
+            return True
+        if not self._reserve.fill():
+            return False
+        if self._sparing:
+            self._spare_room(False)
+        return True
+
+    def _spare_room(self, sparing: bool) -> None:
+        """Leave the log where it is: to move it into a database that has to grow takes the room that reports need."""
+        self._sparing = sparing
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {0 if sparing else CHECKPOINT_PAGES}")
 
     @contextmanager
     def _turn(self) -> Generator[float]:
@@ -166,8 +197,7 @@ class Writer:
             for holder in dead:
                 if presence is not None:
                     presence.clear(holder)
-        if self._reserve is not None:
-            self._reserve.fill()
+        self._has_room()
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
@@ -192,6 +222,11 @@ class Writer:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error:
             pass  # what could not be moved stays in the log, and is read there
+
+
+def _needs_room(batch: Batch) -> bool:
+    """Whether it begins anything. Inserts of a group belong to a report, or to a schedule, and are kept with it."""
+    return bool(batch.claims) or any(not insert.group for insert in batch.inserts)
 
 
 def is_alone(connection: sqlite3.Connection, holder: str) -> bool:
