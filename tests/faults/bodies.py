@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.faults.process import until
 from tests.faults.trial import Trial
 from tests.faults.work import block, hang, ignore, work
 
@@ -34,7 +33,9 @@ async def hung(trial: Trial) -> None:
         trial.promise("another worker took its place", (await stuck.record()).state == "running")
         await trial.ended([3])
         await trial.settle(completed=2, dead=2, running=0)
-        trial.promise("what ended late has failed by its timeout", (await stuck.record()).errors[-1].type == "JobTimeout")
+        trial.promise(
+            "what ended late has failed by its timeout", (await stuck.record()).errors[-1].type == "JobTimeout"
+        )
     trial.promise("marked stuck", "ignores that it was stopped" in worker.said)
     await trial.stop(worker)
     trial.count([2, 4])

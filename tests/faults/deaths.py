@@ -58,7 +58,9 @@ async def kill9(trial: Trial) -> None:
     await trial.ended(numbers)
     await trial.settle(completed=len(numbers), running=0, pending=0, enqueued=len(numbers))
     await trial.stop(worker)
-    trial.figure(kills=kills, in_flight=in_flight, begun_again=sum(trial.ledger.counts("began").values()) - len(numbers))
+    trial.figure(
+        kills=kills, in_flight=in_flight, begun_again=sum(trial.ledger.counts("began").values()) - len(numbers)
+    )
     trial.within("recovery_s", max(recoveries), trial.place.recovery(30.0))
     trial.count(numbers, twice=min(kills * WORKERS, round(SHARE * len(numbers))))
     trial.promise("at most the jobs in flight begin again", trial.figures["begun_again"] <= kills * WORKERS)

@@ -25,7 +25,9 @@ def small_disk(path: Path) -> Iterator[None]:
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}m", "tmpfs", str(path)]
     made = subprocess.run(command, capture_output=True, text=True)
-    assert made.returncode == 0, f"disk_full must mount a tmpfs (run it as root, or under `unshare -Urm`): {made.stderr}"
+    assert made.returncode == 0, (
+        f"disk_full must mount a tmpfs (run it as root, or under `unshare -Urm`): {made.stderr}"
+    )
     try:
         yield
     finally:
@@ -91,9 +93,20 @@ async def _on_a_small_disk(trial: Trial, disk: Path) -> None:
         await trio.sleep(0.05)
     stats = (await server.call("GET", "/jobs/stats"))[1]["queue"]
     trial.promise(f"dropped ones are not there: {stats}", stats["enqueued"] == stats["completed"] == expected)
-    await trial.stop(server)
-    trial.count([*running, *waiting, 200])
     trial.promise("what was refused never runs", not trial.ledger.of("began", refused))
+
+    # and an orderly stop on a full disk: what runs is reported, what waits is kept
+    last, kept = range(300, 304), range(310, 320)
+    await server.post("work", last, 1.0)
+    await trial.begun(last)
+    await server.post("work", kept, 0.01)
+    fill(disk / "ballast")
+    await trial.stop(server, 2.0)
+    (disk / "ballast").unlink()
+    await server.start()
+    await trial.ended(kept)
+    await trial.stop(server)
+    trial.count([*running, *waiting, 200, *last, *kept])
 
 
 async def _completed(server: Server) -> int:

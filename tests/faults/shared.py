@@ -58,9 +58,7 @@ async def uncertain_commit(trial: Trial) -> None:
     numbers = range(trial.size(200, 2_000))
     half = len(numbers) // 2
     workers = [
-        trial.program(
-            f"worker{n}", "worker", workers=4, uncertain=trial.seed + n, enqueue=[*mine], seconds=0.002
-        )
+        trial.program(f"worker{n}", "worker", workers=4, uncertain=trial.seed + n, enqueue=[*mine], seconds=0.002)
         for n, mine in enumerate((numbers[:half], numbers[half:]))
     ]
     async with trio.open_nursery() as nursery:
@@ -91,7 +89,9 @@ async def priorities(trial: Trial) -> None:
     await trial.settle(completed=len(mixed))
     began = [entry.number for entry in trial.ledger.of("began")]
     async with trial.client() as client:
-        claimed = sorted((await client.find(limit=400)).jobs, key=lambda job: (job.standing.started_at or 0, *_urgency(job)))
+        claimed = sorted(
+            (await client.find(limit=400)).jobs, key=lambda job: (job.standing.started_at or 0, *_urgency(job))
+        )
     # of one claim all have the same `started_at`: whoever is less urgent than one of a later claim was taken too early
     early = sum(_urgency(one) > _urgency(other) for one, other in pairwise(claimed))
     place = {job.payload["number"]: index for index, job in enumerate(sorted(claimed, key=_urgency))}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from random import Random
 import sys
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import attrs
@@ -68,7 +68,8 @@ class Trial:
         """SIGTERM: it ends with code 0 within `limit` seconds. (The worst exit of a trial is in its line.)"""
         code, seconds = await stopped.stop()
         self.figures["exit_code"] = max(code, self.figures.get("exit_code", 0), key=abs)
-        self.within("exit_s", max(seconds, self.figures.get("exit_s", 0.0)), limit)
+        self.figure(exit_s=max(seconds, self.figures.get("exit_s", 0.0)))
+        self.promise(f"{stopped.name} exits in {seconds:.3f} <= {limit:g} s", seconds <= limit * self.slack)
         self.promise(f"{stopped.name} exits with code 0, not {code}", code == 0)
         self.promise(f"{stopped.name} says no traceback", "Traceback" not in stopped.said)
 
