@@ -45,8 +45,8 @@ def commit(connection: sqlite3.Connection, begin: Callable[[], object], holder: 
 
     On any error the transaction is rolled back and the connection usable. What finds nothing to do writes nothing.
     """
-    if _asks_only(batch) and _finds_nothing(connection, holder, tick, batch):
-        return _listen(connection, holder, Outcome())
+    if (nothing := look(connection, holder, tick, batch)) is not None:
+        return nothing
     for careful in (False, True):
         begin()
         try:
@@ -60,6 +60,13 @@ def commit(connection: sqlite3.Connection, begin: Callable[[], object], holder: 
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
     raise AssertionError("the careful pass returns or raises")
+
+
+def look(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch) -> Done | None:
+    """What a commit of `batch` would answer that finds nothing to do; None when there is something. Only reads."""
+    if _asks_only(batch) and _finds_nothing(connection, holder, tick, batch):
+        return _listen(connection, holder, Outcome())
+    return None
 
 
 def _asks_only(batch: Batch) -> bool:

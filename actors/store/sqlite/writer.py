@@ -12,7 +12,7 @@ from typing import Final
 
 from actors.core.errors import StoreFull
 from actors.store.port import Batch
-from actors.store.sqlite.commit import Done, commit
+from actors.store.sqlite.commit import Done, commit, look
 from actors.store.sqlite.faults import is_busy, is_full, store_errors
 from actors.store.sqlite.presence import Presence
 from actors.store.sqlite.reserve import SIZE, Reserve
@@ -63,6 +63,10 @@ class Writer:
             raise WouldWait
         if _needs_room(batch) and not self._has_room():
             raise StoreFull(f"no room on the disk under {self._path} but what is kept for reports")
+        with store_errors(str(self._path)):
+            if self._foreign and (nothing := look(self._connection, holder, tick, batch)) is not None:
+                self._look_around(nothing.others)
+                return nothing  # a look needs no turn
         with store_errors(str(self._path)), self._turn() as deadline:
             begin = partial(self._begin, deadline if wait else 0.0)
             try:
