@@ -7,3 +7,6 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hostile", choices=["short", "long"], default="short", help="how many inputs are made up")
+    parser.addoption(
+        "--faults", choices=["short", "long"], default="short", help="real processes: long takes over half an hour"
+    )

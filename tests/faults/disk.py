@@ -63,12 +63,11 @@ async def _on_a_small_disk(trial: Trial, disk: Path) -> None:
     await trial.begun(running)
     await server.post("work", waiting, 0.01)
     fill(disk / "ballast")
-    statuses = set()
-    for number in refused:
-        status, given = await server.call("POST", "/jobs", {"type": "work", "number": number})
-        statuses.add((status, given.get("status", status)))
-    trial.figure(refused_with=sorted(status for status, _ in statuses))
-    trial.promise(f"enqueues are answered 507: {statuses}", {status for status, _ in statuses} == {FULL})
+    answers = [await server.ask("POST", "/jobs", {"type": "work", "number": number}) for number in refused]
+    statuses = sorted({answer.status_code for answer in answers})
+    trial.figure(refused_with=statuses)
+    trial.promise(f"enqueues are answered 507: {statuses}", statuses == [FULL])
+    trial.promise("with Retry-After", all("Retry-After" in answer.headers for answer in answers))
     await trial.ended(running)
     # reported while the disk is still full: the store says so
     began = time.monotonic()
@@ -126,9 +125,9 @@ async def locked(trial: Trial) -> None:
 
     async def post(number: int) -> None:
         began = time.monotonic()
-        status, given = await server.call("POST", "/jobs", {"type": "work", "number": number}, patience=30.0)
-        answers.append((status, time.monotonic() - began))
-        trial.promise("a refusal says when to come back", status != BUSY or "error" in given)
+        answer = await server.ask("POST", "/jobs", {"type": "work", "number": number}, patience=30.0)
+        answers.append((answer.status_code, time.monotonic() - began))
+        trial.promise("a refusal says when to come back", answer.status_code != BUSY or "Retry-After" in answer.headers)
 
     with closing(sqlite3.connect(trial.store.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

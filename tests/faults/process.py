@@ -159,11 +159,15 @@ class Server(Program):
         """A client for it."""
         return httpx2.AsyncClient(base_url=self.url, timeout=patience, trust_env=False)
 
-    async def call(self, method: str, path: str, body: Any = None, patience: float = 10.0, **headers: str) -> Any:
-        """One call on a connection of its own: the status and the answer."""
+    async def ask(self, method: str, path: str, body: Any = None, patience: float = 10.0) -> httpx2.Response:
+        """One call, on a connection of its own."""
         async with self.client(patience) as client:
-            answer = await client.request(method, path, json=body, headers=headers)
-            return answer.status_code, answer.json()
+            return await client.request(method, path, json=body)
+
+    async def call(self, method: str, path: str, body: Any = None, patience: float = 10.0) -> tuple[int, Any]:
+        """The status and the JSON of one call."""
+        answer = await self.ask(method, path, body, patience)
+        return answer.status_code, answer.json()
 
     async def post(self, job: str, numbers: range, seconds: float | Callable[[], float]) -> None:
         """Enqueue numbered jobs in one batch."""

@@ -31,3 +31,5 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         leaks.soak,
     )
 }
+
+ALONE: Final = frozenset({"shared_file"})  # measures milliseconds: nothing else runs beside it

@@ -1,0 +1,74 @@
+"""The trials that the selected tests ask for, run together before the first of them: most of a trial is waiting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+import trio
+
+from tests.faults.scenarios import ALONE, SCENARIOS
+from tests.faults.stores import Place
+from tests.faults.trial import Trial, run
+
+AT_A_TIME: Final = 2 * (os.cpu_count() or 2) + 1
+SLACK: Final = 4.0  # factor on limits of time in the suite, whose machine does other things; by hand it is 1
+LINES = pytest.StashKey[list[str]]()
+
+Asked = tuple[str, int]
+
+
+def asked(item: pytest.Item) -> list[Asked]:
+    """The scenarios and seeds of a test's mark."""
+    mark = item.get_closest_marker("trial")
+    return [] if mark is None else [(mark.args[0], seed) for seed in range(1, mark.kwargs.get("seeds", 1) + 1)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "trial(scenario, seeds=1): the scenario whose trials the test is given")
+    config.stash[LINES] = []
+
+
+@pytest.fixture(scope="session")
+def all_trials(request: pytest.FixtureRequest) -> dict[Asked, Trial]:
+    """Every trial that a test of this session asks for."""
+    long = request.config.getoption("--faults") == "long"
+    wanted = dict.fromkeys(one for item in request.session.items for one in asked(item))
+    done: dict[Asked, Trial] = {}
+
+    async def all_of_them() -> None:
+        for together in (False, True):
+            limiter = trio.CapacityLimiter(AT_A_TIME if together and not long else 1)
+            async with trio.open_nursery() as nursery:
+                for one in wanted:
+                    if (one[0] in ALONE) != together:
+                        nursery.start_soon(single, one, limiter)
+
+    async def single(one: Asked, limiter: trio.CapacityLimiter) -> None:
+        name, seed = one
+        async with limiter:
+            done[one] = await run(name, SCENARIOS[name], Place(), seed, long=long, slack=SLACK)
+        request.config.stash[LINES].append(done[one].line)
+
+    trio.run(all_of_them)
+    return done
+
+
+@pytest.fixture
+def trials(request: pytest.FixtureRequest, all_trials: dict[Asked, Trial]) -> Sequence[Trial]:
+    """The trials of this test's mark; a broken promise of one of them fails it."""
+    mine = [all_trials[one] for one in asked(request.node)]
+    for trial in mine:
+        assert not trial.broken, trial.line
+    return mine
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--faults") == "long" and config.stash[LINES]:
+        terminalreporter.section("faults")
+        for line in config.stash[LINES]:
+            terminalreporter.write_line(line)
+
+
