@@ -7,9 +7,8 @@ import sys
 
 import trio
 
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios import SCENARIOS, trial_of
 from tests.faults.stores import Place
-from tests.faults.trial import run
 
 
 def main() -> int:
@@ -26,7 +25,7 @@ def main() -> int:
     for name in SCENARIOS if "all" in given.scenario else given.scenario:
         for seed in range(given.seed, given.seed + given.seeds):
             place = Place(given.store)
-            trial = trio.run(lambda: run(name, SCENARIOS[name], place, seed, long=given.long, slack=given.slack))
+            trial = trio.run(lambda: trial_of(name, place, seed, long=given.long, slack=given.slack))
             print(trial.line, flush=True)
             kept = kept and not trial.broken
     return 0 if kept else 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from tests.faults.process import until
 from tests.faults.trial import Trial
 from tests.faults.work import block, hang, ignore, work
 
@@ -42,18 +45,39 @@ async def hung(trial: Trial) -> None:
 
 
 async def blocked_loop(trial: Trial) -> None:
-    """A job blocks the loop for two leases: it is seen and named, and not taken for dead (G9)."""
+    """A job blocks the loop for two leases: it is seen and named at once, and not taken for dead (G9)."""
     lease = 1.5
-    blocked = trial.program("blocked", "worker", workers=1, lease=lease)
-    await blocked.start()
+    given = {"workers": 1, "lease": lease}
+    server, other = trial.server("--workers", "1"), trial.program("other", "worker", **given)
+    await server.start()
     async with trial.client() as client:
-        await client.enqueue(block(1, 2 * lease))
+        handle = await client.enqueue(block(1, 2 * lease))
     await trial.begun([1])
-    other = trial.program("other", "worker", workers=1, lease=lease)
     await other.start()
+    await until(lambda: "loop_blocked" in server.said, "it is seen", 10.0)
+    (began,) = trial.ledger.of("began", [1])
+    trial.within("seen_after_s", time.monotonic() - began.at, 2.0)  # 1 s, and a beat of half a second
+    trial.promise("seen while it blocks", not trial.ledger.of("ended", [1]))
+    trial.promise("its job and its line are named", handle.id in server.said and "time.sleep(seconds)" in server.said)
     await trial.ended([1])
-    await trial.settle(completed=1, running=0)
-    for program in (blocked, other):
+    status, health = await server.call("GET", "/healthz")
+    trial.figure(health=health.get("status"))
+    trial.promise(f"health: {status} {health}", (status, health["status"]) == (200, "degraded") and health["reasons"])
+    await trial.ask_audit(server)
+    await trial.stop(server)
+
+    # the same in a program, which hears of it by an event; a third process has the store open, too
+    third = trial.program("third", "worker", workers=0, lease=lease)
+    await third.start()
+    async with trial.client() as client:
+        handle = await client.enqueue(block(2, 2 * lease))
+    await trial.ended([2])
+    await trial.settle(completed=2, running=0)
+    told = other.told()
+    trial.promise(
+        f"an event names the job and the stack: {told}", told["job"] == handle.id and "block" in told["stack"]
+    )
+    for program in (other, third):
         await trial.stop(program)
-    trial.count([1])
-    trial.promise("it ran once", trial.ledger.counts("began")[1] == 1)
+    trial.count([1, 2])
+    trial.promise("each ran once", set(trial.ledger.counts("began").values()) == {1})

@@ -70,5 +70,6 @@ async def _kill(trial: Trial, server: Server, kills: int, accepted: Counter[int]
         goal = (kill + 1) * CLIENTS * each // (kills + 2)
         await until(lambda goal=goal: len(accepted) >= goal, "posts are answered")  # type: ignore[misc]
         await trio.sleep(trial.random.uniform(0.0, 0.05))
+        await trial.ask_audit(server)
         await server.kill()
         await server.start()

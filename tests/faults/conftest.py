@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 import trio
 
-from tests.faults.scenarios import ALONE, SCENARIOS
+from tests.faults.scenarios import ALONE, trial_of
 from tests.faults.stores import Place
-from tests.faults.trial import Trial, run
+from tests.faults.trial import Trial
 
 AT_A_TIME: Final = 2 * (os.cpu_count() or 2) + 1
 SLACK: Final = 4.0  # factor on limits of time in the suite, whose machine does other things; by hand it is 1
@@ -49,7 +49,7 @@ def all_trials(request: pytest.FixtureRequest) -> dict[Asked, Trial]:
     async def single(one: Asked, limiter: trio.CapacityLimiter) -> None:
         name, seed = one
         async with limiter:
-            done[one] = await run(name, SCENARIOS[name], Place(), seed, long=long, slack=SLACK)
+            done[one] = await trial_of(name, Place(), seed, long=long, slack=SLACK)
         request.config.stash[LINES].append(done[one].line)
 
     trio.run(all_of_them)
@@ -70,5 +70,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("faults")
         for line in config.stash[LINES]:
             terminalreporter.write_line(line)
-
-

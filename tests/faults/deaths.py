@@ -165,6 +165,10 @@ async def poison(trial: Trial) -> None:
     await trial.stop(worker)
     starts = trial.ledger.of("began", [0])
     beside = [len(trial.ledger.in_flight(start.pid, start.at) - {0}) for start in starts]
+    after = [
+        len([one for one in trial.ledger.of("began", pid=start.pid) if one.at > start.at]) for start in starts
+    ]  # a process ends with its poison: whatever begins in it later begins beside it
+    beside = [before + later for before, later in zip(beside, after, strict=True)]
     trial.figure(starts=len(starts), beside=beside, reason=record.errors[-1].type if record.errors else None)
     trial.promise(f"it starts {len(starts)} <= 4 times", len(starts) <= 4)
     trial.promise(f"alone from the second crash on: {beside}", not any(beside[2:]))

@@ -68,6 +68,7 @@ async def _on_a_small_disk(trial: Trial, disk: Path) -> None:
     trial.figure(refused_with=statuses)
     trial.promise(f"enqueues are answered 507: {statuses}", statuses == [FULL])
     trial.promise("with Retry-After", all("Retry-After" in answer.headers for answer in answers))
+    await trial.ask_audit(server)
     await trial.ended(running)
     # reported while the disk is still full: the store says so
     began = time.monotonic()
@@ -134,7 +135,9 @@ async def locked(trial: Trial) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(100, 104):
                 nursery.start_soon(post, number)
-            await trio.sleep(seconds)
+            await trio.sleep(seconds / 2)
+            await trial.ask_audit(server)
+            await trio.sleep(seconds / 2)
             trial.promise("nobody waits for longer than it is held", len(answers) == 4)
         other.execute("ROLLBACK")
         freed = time.monotonic()

@@ -67,20 +67,26 @@ async def worker(given: Mapping[str, Any]) -> None:
             )
         for number in given.get("enqueue", ()):
             await system.enqueue(work(number, given["seconds"]))
-        await until_stopped()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_blocks, system)
+            await until_stopped()
+            nursery.cancel_scope.cancel()
     report = system.report
     assert report is not None
     tell(
         finished=report.finished,
         given_back=report.given_back,
         faults=getattr(store, "faults", None),
-        late=await late_reports(system),
+        late=system.late_reports,
     )
 
 
-async def late_reports(system: actors.System) -> int:
-    """How many reports of this system came too late, and were refused."""
-    return 0
+async def say_blocks(system: actors.System) -> None:
+    """Tell of each blocked loop that is heard of."""
+    with system.events() as events:
+        async for event in events:
+            if event.name == "loop_blocked":
+                tell(event=event.name, job=event.job, **(event.data or {}))
 
 
 async def saturate(given: Mapping[str, Any]) -> None:

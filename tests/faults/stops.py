@@ -87,6 +87,7 @@ async def _account(trial: Trial, server: Server, pid: int, code: int) -> None:
     ended = {entry.number for entry in trial.ledger.of("ended", pid=pid)}
     store = trial.store.replace("jobs.db", f"{server.name}.db")
     async with trial.client(store) as client:
+        trial.promise("the sums are right", (await client.audit(every_job=True)).ok)
         jobs = (await client.find(limit=1_000)).jobs
     stands = {(job.payload["number"] in ended, job.state, job.attempt, len(job.errors)) for job in jobs}
     expected = {(True, "completed", 0, 0), (False, "pending", 0, 0)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -17,10 +18,11 @@ import trio
 
 import actors
 from tests.faults.ledger import Ledger
-from tests.faults.process import PATIENCE, Program, Server, program, until
+from tests.faults.process import PATIENCE, ROOT, Program, Server, program, until
 from tests.faults.stores import Place
 from tests.faults.work import jobs
 
+FIRST_AUDIT, NEXT_AUDIT = 1.0, 10.0  # seconds between two audits in the midst of a trial
 SKELETON = ("lost", "twice", "recovery_s", "exit_code", "exit_s")  # in every line; null where nothing was measured
 
 
@@ -118,8 +120,39 @@ class Trial:
         self.promise(f"lost {self.figures['lost']}", self.figures["lost"] == 0)
         self.promise(f"twice {self.figures['twice']} <= {twice}", self.figures["twice"] <= twice)
 
+    # Conservation
+
+    async def verify(self) -> None:
+        """`actors verify`, in the midst of whatever goes on (G22)."""
+        command = [sys.executable, "-m", "actors", "verify", "--store", self.store, "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False, cwd=self.folder, env=environment
+        )
+        said = json.loads(done.stdout) if done.stdout else {}
+        self._audited(f"actors verify: {done.returncode}, {said}, {done.stderr[-500:]!r}", said, done.returncode == 0)
+
+    async def ask_audit(self, server: Server) -> None:
+        """`GET /healthz?audit=1`, in the midst of whatever goes on (G22)."""
+        status, said = await server.call("GET", "/healthz?audit=1", patience=30.0)
+        self._audited(f"GET /healthz?audit=1: {status}, {said}", said.get("audit", {}), status == 200)
+
+    def _audited(self, what: str, said: dict[str, Any], answered: bool) -> None:
+        self.figures["audits"] = self.figures.get("audits", 0) + 1
+        sums = said.get("accepted") == sum(said.get("states", {}).values()) + said.get("deleted", 0)
+        self.promise(what, answered and bool(said.get("ok")) and sums)
+
+    async def verify_now_and_then(self) -> None:
+        """Until cancelled."""
+        pause = FIRST_AUDIT
+        while True:
+            await trio.sleep(pause)
+            if Path(self.store.removeprefix("sqlite:///")).exists() or not self.place.promise.is_file:
+                await self.verify()
+            pause = NEXT_AUDIT
+
     async def settle(self, **states: int) -> None:
-        """Wait until the store counts this for every state named, and is sound by its own audit."""
+        """Wait until the store counts this for every state named; it is sound by its own audit of every job."""
         async with self.client() as system:
             with trio.move_on_after(PATIENCE):
                 while True:
@@ -129,6 +162,8 @@ class Trial:
                     await trio.sleep(0.05)
             for state, number in states.items():
                 self.promise(f"{state}: {getattr(stats, state)} is {number}", getattr(stats, state) == number)
+            audit = await system.audit(every_job=True)
+            self._audited(f"audit: {audit}", attrs.asdict(audit) | {"ok": audit.ok}, True)
 
     @property
     def line(self) -> str:
@@ -141,13 +176,23 @@ class Trial:
 Scenario = Callable[[Trial], Awaitable[None]]
 
 
-async def run(name: str, scenario: Scenario, place: Place, seed: int, *, long: bool, slack: float) -> Trial:
-    """One trial. An error in it is a broken promise; its folder and programs are gone afterwards."""
+async def run(
+    name: str, scenario: Scenario, place: Place, seed: int, *, long: bool, slack: float, audited: bool
+) -> Trial:
+    """One trial, audited in its midst or not. An error in it is a broken promise; its folder and programs are gone
+    afterwards.
+    """
     with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as folder:
         trial = Trial(scenario=name, place=place, seed=seed, long=long, slack=slack, folder=Path(folder))
         try:
-            await scenario(trial)
+            async with trio.open_nursery() as nursery:
+                if audited:
+                    nursery.start_soon(trial.verify_now_and_then)
+                await scenario(trial)
+                nursery.cancel_scope.cancel()
         except Exception as error:
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
             where = traceback.extract_tb(error.__traceback__)[-1]
             trial.broken.append(f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})")
             print("".join(traceback.format_exception(error)), file=sys.stderr)
