@@ -100,8 +100,9 @@ async def scheduler(trial: Trial) -> None:
             killed = processes[kills % 3]
             kills += 1
             await killed.kill()
-            await killed.start()
+            await killed.launch()  # and comes up while the others go on
     for process in processes:
+        await until(lambda process=process: process.is_ready, "all are up again")  # type: ignore[misc]
         await trial.stop(process, 6.0)
     fired = missed = 0
     late = gap = 0.0
