@@ -65,10 +65,9 @@ async def worker(given: Mapping[str, Any]) -> None:
             await system.schedule(
                 f"every-{number}", actors.Every(given.get("every", 1.0)), slot(number), overlap="allow", catch_up="all"
             )
-        for number in given.get("enqueue", ()):
-            await system.enqueue(work(number, given["seconds"]))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(say_blocks, system)
+            nursery.start_soon(feed, system, given)
             await until_stopped()
             nursery.cancel_scope.cancel()
     report = system.report
@@ -79,6 +78,12 @@ async def worker(given: Mapping[str, Any]) -> None:
         faults=getattr(store, "faults", None),
         late=system.late_reports,
     )
+
+
+async def feed(system: actors.System, given: Mapping[str, Any]) -> None:
+    """Enqueue jobs of the numbers in `enqueue`, one by one."""
+    for number in given.get("enqueue", ()):
+        await system.enqueue(work(number, given["seconds"]))
 
 
 async def say_blocks(system: actors.System) -> None:

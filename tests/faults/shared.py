@@ -69,7 +69,7 @@ async def _idle_start(trial: Trial, times: int) -> None:
 
 async def uncertain_commit(trial: Trial) -> None:
     """Commits fail before and after they happened; the queues repeat them (G19): nothing is inserted or run twice."""
-    numbers = range(trial.size(200, 2_000))
+    numbers = range(trial.size(200, 1_000))
     half = len(numbers) // 2
     workers = [
         trial.program(f"worker{n}", "worker", workers=4, uncertain=trial.seed + n, enqueue=[*mine], seconds=0.002)
@@ -78,7 +78,7 @@ async def uncertain_commit(trial: Trial) -> None:
     async with trio.open_nursery() as nursery:
         for worker in workers:
             nursery.start_soon(worker.start)
-    await trial.ended(numbers)
+    await trial.ended(numbers, 300.0)
     await trial.settle(completed=len(numbers), running=0, pending=0, enqueued=len(numbers))
     for worker in workers:
         await trial.stop(worker, 5.0)  # its last commits may fail, too
