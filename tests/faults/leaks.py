@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ async def leak(trial: Trial) -> None:
 async def soak(trial: Trial) -> None:
     """One process lives, two beside it are killed every few seconds (G20): the first stays as small as it was."""
     seconds, pause = trial.size(8, 600), trial.size(2, 5)
-    lives = trial.program("lives", "steady", workers=4, rate=trial.size(100, 200), warm=seconds / 4)
+    lives = trial.program("lives", "steady", workers=4, rate=trial.size(100, 200))
     await lives.start()
     others = [trial.program(f"dies{n}", "worker", workers=4) for n in range(2)]
     for other in others:
@@ -43,6 +44,8 @@ async def soak(trial: Trial) -> None:
         await others[kills % 2].kill()
         await others[kills % 2].start()
         kills += 1
+        if kills == 1:  # from here on all is as it will be
+            lives.signal(signal.SIGUSR1)
     for other in others:
         await trial.stop(other)
     code, _ = await lives.stop()

@@ -148,10 +148,10 @@ async def cycles(given: Mapping[str, Any]) -> None:
 
 
 async def steady(given: Mapping[str, Any]) -> None:
-    """Enqueues at a steady rate and runs jobs beside others; compares itself at its end with its first tenth."""
+    """Enqueues at a steady rate and runs jobs beside others; compares itself at its end with what it was at SIGUSR1."""
     sent, before = 0, {}
     pause = 1.0 / given["rate"]
-    stop = trio.Event()
+    warm, stop = trio.Event(), trio.Event()
 
     async def feed(system: actors.System) -> None:
         nonlocal sent
@@ -163,9 +163,8 @@ async def steady(given: Mapping[str, Any]) -> None:
     async with actors.open_system(jobs, store=given["store"], queues={"default": given["workers"]}) as system:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed, system)
-            nursery.start_soon(until_stopped_then, stop)
-            with trio.move_on_after(given["warm"]):
-                await stop.wait()
+            nursery.start_soon(heed, warm, stop)
+            await warm.wait()
             before = await possessions()
             await stop.wait()
             after = await possessions()
@@ -173,10 +172,15 @@ async def steady(given: Mapping[str, Any]) -> None:
     tell(sent=sent, before=before, after=after)
 
 
-async def until_stopped_then(stop: trio.Event) -> None:
-    """Set `stop` on SIGTERM."""
-    await until_stopped()
-    stop.set()
+async def heed(warm: trio.Event, stop: trio.Event) -> None:
+    """Say that all is up; `warm` is set on SIGUSR1, `stop` on SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
+        print("ready", flush=True)
+        async for number in signals:
+            if number == signal.SIGTERM:
+                stop.set()
+                return
+            warm.set()
 
 
 async def possessions() -> dict[str, Any]:

@@ -16,6 +16,9 @@ from tests.faults.work import work
 
 THIRD_MS = 25.0  # p99 of a commit of the third process
 START_MS = 20.0  # p99 from an enqueue in one process to the begin in another, on an idle system
+LOADED_MS = (
+    600.0  # of either on a machine with other things to do; without turns it is over a second also on a quiet one
+)
 PRIORITIES = ("low", "normal", "high", "critical")
 
 
@@ -33,7 +36,7 @@ async def shared_file(trial: Trial) -> None:
     for program in (one, two):
         await program.stop()
     trial.figure(third_p50_ms=told["p50_ms"], jobs_per_s=[program.told()["rate"] for program in (one, two)])
-    trial.within("third_p99_ms", told["p99_ms"], THIRD_MS)
+    trial.within("third_p99_ms", told["p99_ms"], THIRD_MS, loaded=LOADED_MS)
     await _idle_start(trial, trial.size(60, 300))
     trial.figure(lost=0)
 
@@ -62,7 +65,7 @@ async def _idle_start(trial: Trial, times: int) -> None:
             await until(lambda number=number: number in trial.ledger.counts("ended"), "it ends")  # type: ignore[misc]
     late = sorted((entry.at - sent[entry.number]) * 1e3 for entry in trial.ledger.of("began"))
     trial.figure(start_p50_ms=late[len(late) // 2])
-    trial.within("start_p99_ms", late[int(len(late) * 0.99)], START_MS)
+    trial.within("start_p99_ms", late[int(len(late) * 0.99)], START_MS, loaded=LOADED_MS)
     await trial.stop(worker)
     trial.count(range(times))
 
