@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from actors.core.errors import StoreError
-from actors.core.job import JobRecord, Standing
+from actors.core.job import JobRecord, Standing, State
 from actors.core.lifecycle import bulk_claim
 from actors.store.memory import pages
 from actors.store.memory.delta import Delta
@@ -207,8 +207,9 @@ class MemoryStore:
 
     async def recount(self) -> Recount:
         """All counters, and all jobs counted one by one."""
-        jobs = self._jobs.current.values()
-        there = Counter((job.spec.queue, job.spec.priority, job.standing.state) for job in jobs)
+        there: Counter[tuple[str, int, State]] = Counter()
+        for job in self._jobs.current.values():
+            there[job.spec.queue, job.spec.priority, job.standing.state] += 1
         return Recount(counts=await self.counts(), jobs=there)
 
     async def settings(self) -> dict[str, str]:
