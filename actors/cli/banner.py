@@ -1,4 +1,4 @@
-"""What `actors serve` prints when it listens: where, with what, and every call, ready to be pasted."""
+"""What a command prints when it is ready: what it works with, and of `serve` every call, ready to be pasted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ def print_banner(
     everywhere: bool = False,
 ) -> None:
     """Print it to stdout; without colours where no one looks."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(f"actors {version()} listens on {url}", style="bold"))
     facts = {
         "store": without_password(store),
         "queues": ", ".join(f"{name}={queue.workers}" for name, queue in queues.items()),
@@ -39,14 +37,9 @@ def print_banner(
         else f"with a token: Authorization: Bearer TOKEN{', also from other machines' if everywhere else ''}",
         "docs": f"{url}/docs",
     }
-    for name, fact in facts.items():
-        console.print(Text(f"  {name:<10}", style="dim").append(fact, style="default"))
-    for name in registry:
-        queue = registry[name].options.queue
-        if queue not in queues:
-            console.print(
-                Text(f"  note: nobody here works on queue {queue} of {name}: add --queue {queue}=N", style="yellow")
-            )
+    print_facts(f"actors {version()} listens on {url}", facts)
+    print_unworked(registry, queues)
+    console = _console()
     console.print()
     width = max(len(call.summary) for call in CALLS)
     for call in CALLS:
@@ -55,6 +48,27 @@ def print_banner(
         )
     console.print()
     console.print(Text("Ctrl-C stops it: running jobs may finish.", style="dim"))
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """A bold line, and a line for each fact."""
+    console = _console()
+    console.print(Text(title, style="bold"))
+    for name, fact in facts.items():
+        console.print(Text(f"  {name:<10}", style="dim").append(fact, style="default"))
+
+
+def print_unworked(registry: Registry, queues: Mapping[str, Queue]) -> None:
+    """A note for each type whose own queue has no workers in this process."""
+    for name in registry:
+        queue = registry[name].options.queue
+        if queue not in queues:
+            said = f"  note: nobody here works on queue {queue} of {name}: add --queue {queue}=N"
+            _console().print(Text(said, style="yellow"))
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
 
 
 def curl(call: Call, url: str, *, open: bool) -> str:

@@ -12,9 +12,9 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
+from actors.cli.arguments import DEFAULT_STORE, HttpArguments, Store, WorkArguments
 from actors.cli.failure import USAGE, Failure, explained
 
-DEFAULT_STORE: Final = "sqlite:///actors.db"
 _HELP: Final = r"""A job system for trio programs: typed jobs, retries, schedules and dead letters.
 
 Start a server, and give it a job:
@@ -53,34 +53,9 @@ token = App(
 )
 app.command(token)
 
-Many = Parameter(negative=(), show_default=False)
-Store = Annotated[str, Parameter(help="where jobs are kept: `sqlite:///path.db` (four slashes: absolute) or `memory:`")]
-
 
 @app.command
-def serve(
-    *,
-    store: Store = DEFAULT_STORE,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(env_var=("ACTORS_PORT", "PORT"), show_env_var=False)] = 8080,
-    grace: float = 25.0,
-    workers: int = 4,
-    queue: Annotated[tuple[str, ...], Many] = (),
-    queue_limit: int | None = None,
-    app: Annotated[tuple[str, ...], Many] = (),
-    smtp_url: str | None = None,
-    email_from: str | None = None,
-    email_failure_rate: float = 0.1,
-    webhook_allow: Annotated[tuple[str, ...], Many] = (),
-    webhook_secret: str | None = None,
-    cleanup_root: Annotated[tuple[str, ...], Many] = (),
-    cors_origin: Annotated[tuple[str, ...], Many] = (),
-    max_body: int = 1024 * 1024,
-    batch_max_body: int = 16 * 1024 * 1024,
-    max_batch: int = 10_000,
-    log_format: Literal["text", "json"] = "text",
-    log_level: Literal["debug", "info", "warning", "error"] = "info",
-) -> int:
+def serve(*, work: WorkArguments = WorkArguments(), http: HttpArguments = HttpArguments()) -> int:
     """Run the job server: the workers, the schedules, and a REST API to use them.
 
     It stops on Ctrl-C or SIGTERM: no new work, running jobs have `--grace` seconds, the rest is given back and
@@ -97,75 +72,29 @@ def serve(
         actors serve --app myjobs:jobs --queue mail=8
 
     Options that can be given several times are separated by spaces in their environment variable.
-
-    Parameters
-    ----------
-    host
-        Address or name to listen on; anything but this machine needs tokens.
-    port
-        0 takes a free one. [env var: ACTORS_PORT, PORT]
-    grace
-        Seconds that running jobs have at a stop.
-    workers
-        How many jobs of the queue `default` run at a time; `--queue default=N` wins.
-    queue
-        Another queue and its workers, as in `mail=8`. Several times.
-    queue_limit
-        How many jobs may wait in each queue; more are refused with 429. Default: any number.
-    app
-        Job types of yours: `module:registry`, found from the working directory. Several times.
-    smtp_url
-        Sends mail for real: `smtp://user:password@host:587` or `smtps://host:465`. Without it mail is simulated.
-    email_from
-        The sender of mail, `Name <a@example.org>` or the address.
-    email_failure_rate
-        The share of simulated mails that fail.
-    webhook_allow
-        A network that webhooks may post to although it is not public, as in `127.0.0.0/8`. Several times.
-    webhook_secret
-        Signs webhooks (Standard Webhooks); better given as ACTORS_WEBHOOK_SECRET, as others can read a command line.
-    cleanup_root
-        A directory below which `cleanup` may delete files. Several times.
-    cors_origin
-        An origin whose pages may call, as in `https://example.org`. Several times.
-    max_body
-        Bytes of a request's body.
-    batch_max_body
-        Bytes of a batch's body.
-    max_batch
-        Jobs of a batch.
-    log_format
-        Logs go to stderr, one line an event.
-    log_level
-        The least serious lines that are written.
     """
-    from actors.cli.options import ServeOptions
     from actors.cli.serve import serve as run
 
-    return run(
-        ServeOptions(
-            store=store,
-            host=host,
-            port=port,
-            grace=grace,
-            workers=workers,
-            queue=queue,
-            queue_limit=queue_limit,
-            app=app,
-            smtp_url=smtp_url,
-            email_from=email_from,
-            email_failure_rate=email_failure_rate,
-            webhook_allow=webhook_allow,
-            webhook_secret=webhook_secret,
-            cleanup_root=cleanup_root,
-            cors_origin=cors_origin,
-            max_body=max_body,
-            batch_max_body=batch_max_body,
-            max_batch=max_batch,
-            log_format=log_format,
-            log_level=log_level,
-        )
-    )
+    return run(work, http)
+
+
+@app.command
+def worker(*, work: WorkArguments = WorkArguments()) -> int:
+    """Run workers without the API: several such processes share one store, with or without servers beside them.
+
+    Here the API takes jobs and runs none, and two processes work:
+
+        actors serve --app myjobs:jobs --workers 0
+
+        actors worker --app myjobs:jobs --workers 8
+
+        actors worker --app myjobs:jobs --queue mail=8
+
+    It stops as `actors serve` does: on Ctrl-C or SIGTERM, running jobs have `--grace` seconds.
+    """
+    from actors.cli.worker import worker as run
+
+    return run(work)
 
 
 @app.command

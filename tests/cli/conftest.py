@@ -33,7 +33,7 @@ def environment(**given: str) -> dict[str, str]:
 
 @attrs.define
 class Server:
-    """A running `actors serve`."""
+    """A running `actors serve` (or `worker`, whose `url` is its holder)."""
 
     process: subprocess.Popen[str]
     url: str
@@ -89,12 +89,14 @@ class Server:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """`start(*arguments, **environment)` runs `actors serve` on a free port and waits until it listens."""
+    """`start(*arguments, **environment)` runs `actors serve` on a free port, or another command that stays, and waits
+    until it is ready.
+    """
     running: list[Server] = []
 
-    def run(*arguments: str, **given: str) -> Server:
+    def run(*arguments: str, command: str = "serve", **given: str) -> Server:
         process = subprocess.Popen(
-            [sys.executable, "-m", "actors", "serve", *arguments],
+            [sys.executable, "-m", "actors", command, *arguments],
             cwd=tmp_path,
             env={**environment(), "ACTORS_PORT": "0", **given},
             stdin=subprocess.DEVNULL,
@@ -106,9 +108,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         running.append(made)
         assert process.stdout is not None and process.stderr is not None
         first = process.stdout.readline()
-        if "listens on " not in first:
+        ready = {"serve": "listens on ", "worker": "works as "}[command]
+        if ready not in first:
             raise AssertionError(first + process.stderr.read())
-        made.url = first.split("listens on ")[1].strip()
+        made.url = first.split(ready)[1].strip()
         made.out.append(first)
         for pipe, lines in ((process.stdout, made.out), (process.stderr, made.err)):
             made.readers.append(threading.Thread(target=lambda pipe=pipe, lines=lines: lines.extend(pipe), daemon=True))
