@@ -126,7 +126,7 @@ async def open_system(
         async with house.running() as system:
             yield system
     finally:
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(LAST_REPORTS, shield=True):  # a store that hangs can't hold the exit
             await opened.close(holder)
 
 
@@ -304,13 +304,16 @@ class _Tier:
         self._ended = trio.Event()
 
     async def start(self, run: Callable[..., Awaitable[None]]) -> None:
-        """Start an actor and wait until it serves."""
+        """Start an actor and wait until it serves; until then it can be cancelled, whatever the store does."""
         self._left += 1
-        await self._nursery.start(self._hold, run)
-
-    async def _hold(self, run: Callable[..., Awaitable[None]], task_status: trio.TaskStatus[None]) -> None:
-        scope = trio.CancelScope(shield=True)
+        scope = trio.CancelScope()
         self._scopes.append(scope)
+        await self._nursery.start(self._hold, scope, run)
+        scope.shield = True
+
+    async def _hold(
+        self, scope: trio.CancelScope, run: Callable[..., Awaitable[None]], task_status: trio.TaskStatus[None]
+    ) -> None:
         try:
             with scope:
                 await run(task_status=task_status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -330,3 +331,40 @@ async def test_a_store_that_can_not_be_opened_says_so(autojump_clock, tmp_path, 
     with pytest.raises(actors.StoreError):
         async with actors.open_system(jobs, store=f"sqlite:///{tmp_path}/no/such/directory/jobs.db"):
             pass
+
+
+async def test_an_opening_can_be_cancelled_though_the_store_hangs(store, autojump_clock, jobs):
+    class Hangs:
+        """Opens and closes, and answers nothing else."""
+
+        open, close = store.open, store.close
+
+        def __getattr__(self, name: str) -> Any:
+            return self.call
+
+        async def call(self, *given: Any) -> None:
+            await trio.sleep_forever()
+
+    with trio.move_on_after(60) as waiting:
+        with trio.move_on_after(5):
+            async with actors.open_system(jobs, store=Hangs(), clock=actors.TrioClock()):
+                raise AssertionError("it can't be open")
+    assert not waiting.cancelled_caught
+    assert trio.current_time() <= 5.0 + 1.0 + 0.1
+
+
+async def test_a_store_that_hangs_at_its_closing_can_not_hold_the_exit(opened, store, autojump_clock, jobs):
+    class Hangs:
+        """Never lets go."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        async def close(self, holder: str) -> None:
+            await trio.sleep_forever()
+
+    with trio.move_on_after(60) as waiting:
+        async with opened(jobs, store=Hangs(), grace=5.0):
+            pass
+    assert not waiting.cancelled_caught
+    assert trio.current_time() <= 5.0 + 1.0 + 0.1
