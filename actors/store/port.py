@@ -17,6 +17,7 @@ from actors.core.lifecycle import Step
 from actors.core.value import value
 
 MOST_LINES: Final = 1_000  # log lines kept with a job
+FIRST_LEASE: Final = 30.0  # seconds that a holder has for its first beat, where liveness is by beats
 
 # What goes in
 
@@ -295,7 +296,11 @@ class Store(Protocol):
     """
 
     async def open(self, holder: str, now: int) -> None:
-        """Start serving `holder`. The first opening makes or migrates what is needed."""
+        """Start serving `holder`. The first opening makes or migrates what is needed.
+
+        Where liveness is by beats, a holder that dies before its first one has vanished `FIRST_LEASE` after `now` (by
+        the clock of `beat`).
+        """
         ...
 
     async def close(self, holder: str) -> None:
@@ -349,6 +354,9 @@ class Store(Protocol):
         """`holder` is alive, and may be silent for `lease` seconds from now. Answers after how many seconds to beat and
         look for vanished holders again: `math.inf` while there is no other holder to look after or to be seen by
         (`wakeup` returns when one opens).
+
+        Here and in `vanished`, `now` is told in microseconds by a clock that nobody sets: a step of the wall clock
+        takes no one's jobs.
         """
         ...
 

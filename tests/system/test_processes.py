@@ -359,3 +359,50 @@ async def test_a_full_disk_begins_nothing_and_is_looked_at_again(memory, autojum
         store.full = False
         await trio.sleep(2)  # nobody says that there is room again
         assert [(await one.record()).state for one in rest] == ["running"] * 2
+
+
+@pytest.mark.parametrize("step", [3_600, -3_600])
+async def test_a_step_of_the_wall_clock_takes_no_ones_jobs(opened, store, autojump_clock, step):
+    jobs = actors.Registry()
+    clock = actors.TrioClock(patience=1.0)
+
+    @jobs.job()
+    async def long() -> None:
+        await trio.sleep(120)
+
+    async with opened(jobs, clock=clock, lease=10.0), opened(jobs, clock=clock, lease=10.0) as other:
+        handle = await other.enqueue(long())
+        for _ in range(20):  # who beats first sees the other's lease run out, if it is by this clock
+            await trio.sleep(4)
+            clock.step(step)
+        await handle.result()
+        record = await handle.record()
+    assert (record.runs, record.crashes) == (1, 0)
+
+
+async def test_the_jobs_of_a_process_that_died_before_its_first_beat_are_run_by_another(
+    opened, store, autojump_clock, mortal
+):
+    jobs, runs = actors.Registry(), list[int]()
+
+    @jobs.job()
+    async def work(ctx: actors.JobContext) -> None:
+        runs.append(ctx.fence)
+        if ctx.fence == 1:
+            await trio.sleep_forever()
+
+    async def fails(*given: object) -> float:
+        raise actors.StoreError("gone for a moment")
+
+    failing = mortal(store)
+    failing.beat = fails
+    with trio.CancelScope() as dying:
+        async with opened(jobs, store=failing) as system:
+            handle = await system.enqueue(work())
+            await trio.sleep(0.1)
+            failing.dead = True
+            dying.cancel()
+    with trio.fail_after(120):
+        async with opened(jobs) as system:
+            await system.handle(handle.id).result()
+    assert runs == [1, 2]

@@ -18,7 +18,7 @@ from actors.store.memory import pages
 from actors.store.memory.delta import Delta
 from actors.store.memory.jobs import Jobs, same
 from actors.store.memory.timetable import Timetable
-from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.port import FIRST_LEASE, Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 
 BEATS_PER_LEASE: Final = 3  # one may be late and one lost
 
@@ -28,10 +28,10 @@ class _Holder:
 
     __slots__ = ("deadline", "outcome", "receive", "send", "tick")
 
-    def __init__(self) -> None:
+    def __init__(self, now: int) -> None:
         self.tick: int | None = None  # the last one, and its outcome
         self.outcome = Outcome()
-        self.deadline: float = inf  # microseconds; before its first beat nothing is known of its lease
+        self.deadline: float = now + FIRST_LEASE * 1e6  # microseconds
         self.send, self.receive = trio.open_memory_channel[None](1)
 
 
@@ -53,7 +53,7 @@ class MemoryStore:
     async def open(self, holder: str, now: int) -> None:
         """Start serving `holder`; opening it again changes nothing."""
         if holder not in self._holders:
-            self._holders[holder] = _Holder()
+            self._holders[holder] = _Holder(now)
             self._wake(holder)
 
     async def close(self, holder: str) -> None:

@@ -20,7 +20,7 @@ import trio
 
 from actors.core.errors import StoreError
 from actors.core.job import JobRecord
-from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.port import FIRST_LEASE, Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 from actors.store.sqlite import pages, schedules
 from actors.store.sqlite.bell import Bell, EventBell, SocketBell
 from actors.store.sqlite.commit import Done
@@ -95,13 +95,13 @@ class SQLiteStore:
                 if holder in self._holders:
                     return
                 try:
-                    await self._open(holder)
+                    await self._open(holder, now)
                 except BaseException:
                     if not self._holders:
                         await self._free()
                     raise
 
-    async def _open(self, holder: str) -> None:
+    async def _open(self, holder: str, now: int) -> None:
         if self._writer is None:
             await self._connect()
         writer, presence = self._serving(), self._presence
@@ -112,7 +112,7 @@ class SQLiteStore:
             with store_errors(str(self._path)):
                 bell = EventBell(self._path, holder) if self._inline else SocketBell(self._path, holder)
             try:
-                others = await self._write(partial(writer.add_holder, holder))
+                others = await self._write(partial(writer.add_holder, holder, now + round(FIRST_LEASE * 1e6)))
                 self._holders[holder] = _Holder(bell, await self._write(writer.data_version))
                 for other in others:
                     bell.ring(other)

@@ -158,13 +158,13 @@ class Writer:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
-    def add_holder(self, holder: str) -> list[str]:
+    def add_holder(self, holder: str, until: int) -> list[str]:
         """Enter `holder` in the table, and answer who else is there.
 
         The row of one that is in it stays, with its last tick.
         """
         with self._transaction() as connection:
-            connection.execute("INSERT INTO holder VALUES (?, 0, NULL, NULL) ON CONFLICT DO NOTHING", (holder,))
+            connection.execute("INSERT INTO holder VALUES (?, 0, NULL, ?) ON CONFLICT DO NOTHING", (holder, until))
             others: list[str] = one_json(connection, _OTHERS, (holder,))
         self._look_around(others)
         return others
