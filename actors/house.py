@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from actors import dead_letters, hub, pulse, queue, reaper, scheduler
-from actors.clock import Clock, SystemClock
+from actors.clock import Clock, SystemClock, TrioClock
 from actors.core.errors import (
     BadOption,
     ShuttingDown,
@@ -204,7 +204,7 @@ class _House:
         self.system._reaper = to_reaper
         self.system._vitals = self._vitals
         # on simulated time the loop's time is not the thread's
-        self.pulse = pulse.Pulse(job_on, self._blocked) if clock.patience < math.inf else None
+        self.pulse = None if isinstance(clock, TrioClock) else pulse.Pulse(job_on, self._blocked)
         self._block: tuple[pulse.Block, float] | None = None  # the last one, and when the loop went on, by trio's clock
 
     def _blocked(self, block: pulse.Block) -> None:
