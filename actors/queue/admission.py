@@ -86,7 +86,7 @@ class Admission:
                 pending.decide(Accepted(inserts[index].spec.id, created=True))
         if self._full and (outcome.claimed or turn.batch.writes or turn.batch.deletes):
             moved = {job.queue for job in outcome.claimed} | {write.job.queue for write in turn.batch.writes}
-            self.admit(self._full.keys() & moved)
+            self.admit([queue for queue in self._full if queue in moved])  # in the order in which they filled
 
     def _refused(self, pending: Pending, refusal: Refusal) -> None:
         order, spec = pending.order, pending.order.insert.spec
