@@ -1,0 +1,1 @@
+"""The whole system on simulated time: one seed is one history of processes, faults and steps of the clock."""

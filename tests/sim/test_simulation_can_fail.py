@@ -1,0 +1,23 @@
+"""The simulation can fail: it finds each of these broken systems, for the right reason, and says how to see it again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.sim.mutants import BREAKS, MUTANTS
+from tests.sim.run import simulate
+from tests.sim.truth import Broken
+
+WITHIN = 1_000  # seeds
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_system_is_found(name: str) -> None:
+    with MUTANTS[name](), pytest.raises(Broken) as found:
+        for seed in range(WITHIN):
+            simulate(seed).check()
+    said = str(found.value)
+    assert re.search(BREAKS[name], said, re.DOTALL), said
+    assert f"python -m tests.sim --seed {seed} --store memory --trace" in said
