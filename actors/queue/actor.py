@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from actors.clock import Clock
-from actors.core.errors import ShuttingDown, Stopped, StoreError, StoreFull
+from actors.core.errors import ShuttingDown, Stopped, StoreBusy, StoreError, StoreFull
 from actors.core.job import JobRecord
 from actors.core.registry import Registry
 from actors.mailbox import answer, decline, refusing_the_rest
@@ -265,12 +265,15 @@ class Queue:
         """Commit, however often it takes: a failing store keeps its callers waiting, it does not lose their work."""
         self._tick += 1
         pause = FIRST_PAUSE
+        uncertain = False
         while True:
             try:
                 outcome = await self._store.commit(self._holder, self._tick, turn.batch)
             except StoreError as error:
                 self._failing(error)
-                if isinstance(error, StoreFull):
+                if not isinstance(error, (StoreBusy, StoreFull)):
+                    uncertain = True  # it may have happened: what was inserted then can't be refused any more
+                elif isinstance(error, StoreFull) and not uncertain:
                     self._admission.refuse_inserts(turn, error)
                     turn.batch.claims.clear()  # what can't be recorded is not begun
                     self._claim_from = trio.current_time() + LOOK_FOR_ROOM

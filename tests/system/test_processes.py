@@ -406,3 +406,25 @@ async def test_the_jobs_of_a_process_that_died_before_its_first_beat_are_run_by_
         async with opened(jobs) as system:
             await system.handle(handle.id).result()
     assert runs == [1, 2]
+
+
+async def test_a_full_disk_after_an_uncertain_commit_refuses_nothing_that_is_there(memory, autojump_clock, jobs):
+    from actors.store.memory import MemoryStore
+
+    class Failing(MemoryStore):
+        left: list[type[actors.StoreError]] = []
+
+        async def commit(self, holder, tick, batch):
+            error = self.left.pop(0) if self.left else None
+            if error is actors.StoreFull:
+                raise error("no room")
+            outcome = await super().commit(holder, tick, batch)
+            if error is not None:
+                raise error("was it committed?")
+            return outcome
+
+    store = Failing()
+    async with memory(jobs, store=store, queues={}) as system:
+        store.left = [actors.StoreError, actors.StoreFull]
+        handle = await system.enqueue(jobs.work())
+        assert (handle.created, (await system.stats()).enqueued) == (True, 1)
