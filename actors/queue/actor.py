@@ -178,7 +178,7 @@ class Queue:
         if turn.has_work():
             outcome = await self._commit(turn)
             self._settle(turn, outcome)
-            self._hub.send_nowait(Ticked(turn.batch, outcome, turn.noted))
+            self._tell_the_hub(Ticked(turn.batch, outcome, turn.noted))
         else:
             self._settle(turn, Outcome(next_due=self._next_due))
         self._current = None
@@ -307,6 +307,12 @@ class Queue:
             answer(fire.reply, Fired(index not in outcome.lost_moves))
         for reply in turn.after:
             answer(reply, None)
+
+    def _tell_the_hub(self, ticked: Ticked) -> None:
+        try:
+            self._hub.send_nowait(ticked)
+        except trio.BrokenResourceError:
+            pass  # a commit that took longer than the last reports may take: the hub has ended
 
     def _refuse_the_undecided(self) -> None:
         """What is not answered at the end is refused, not dropped: nobody waits for ever."""

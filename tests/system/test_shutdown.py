@@ -10,6 +10,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import actors
+from actors.store.memory import MemoryStore
+from actors.store.port import Batch, Outcome
 
 
 @pytest.fixture
@@ -368,3 +370,23 @@ async def test_a_store_that_hangs_at_its_closing_can_not_hold_the_exit(opened, s
             pass
     assert not waiting.cancelled_caught
     assert trio.current_time() <= 5.0 + 1.0 + 0.1
+
+
+async def test_a_commit_that_outlasts_the_shutdown_raises_nothing(memory, autojump_clock, jobs):
+    class Held(MemoryStore):
+        held = False
+
+        async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+            outcome = await super().commit(holder, tick, batch)
+            if self.held:
+                with trio.CancelScope(shield=True):  # a commit is not torn
+                    await trio.sleep(10)
+            return outcome
+
+    store = Held()
+    async with memory(jobs, store=store, grace=0.0) as system:
+        handle = await system.enqueue(jobs.work(100))
+        await wait_all_tasks_blocked()
+        store.held = True
+    assert system.report is not None
+    assert (await store.get([handle.id]))[handle.id].state == "pending"
