@@ -11,3 +11,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faults", choices=["short", "long"], default="short", help="real processes: long takes over half an hour"
     )
     parser.addoption("--sim-seeds", type=int, default=500, help="how many histories are simulated")
+    parser.addoption(
+        "--machines",
+        choices=["short", "long"],
+        default="short",
+        help="rule machines: `long` tries ten times as many histories, and every mutation that they must catch",
+    )
