@@ -146,7 +146,7 @@ class Queue:
         pause = self._floor.patience(now)
         if self._admission.is_waiting:
             pause = min(pause, LOOK_FOR_ROOM)
-        if self._claim_from > -math.inf:
+        if self._claim_from > -math.inf and self._floor.claiming:
             pause = min(pause, max(0.0, self._claim_from - trio.current_time()))
         if self._next_due is not None and self._floor.claiming:
             # a wall clock may be stepped: look again after a while, though nothing is due

@@ -390,3 +390,30 @@ async def test_a_commit_that_outlasts_the_shutdown_raises_nothing(memory, autoju
         store.held = True
     assert system.report is not None
     assert (await store.get([handle.id]))[handle.id].state == "pending"
+
+
+async def test_a_stop_on_a_full_disk_waits_for_its_grace_at_rest(memory, autojump_clock, jobs):
+    class Full(MemoryStore):
+        full = False
+
+        async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+            if self.full and batch.inserts:
+                raise actors.StoreFull("no space left")
+            return await super().commit(holder, tick, batch)
+
+    class Counted(actors.TrioClock):
+        asked = 0
+
+        def now(self) -> int:
+            self.asked += 1
+            assert self.asked < 5_000, "the queue looks at the clock without end"
+            return super().now()
+
+    store = Full()
+    async with memory(jobs, store=store, clock=Counted(), grace=10.0) as system:
+        await system.enqueue(jobs.work(8))
+        await trio.sleep(1)
+        store.full = True
+        with pytest.raises(actors.StoreFull):
+            await system.enqueue(jobs.work(1))
+    assert system.report == actors.ShutdownReport(finished=1)
