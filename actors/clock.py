@@ -28,6 +28,13 @@ class Clock(Protocol):
         """Microseconds since the Unix epoch (UTC)."""
         ...
 
+    def steady(self) -> int:
+        """Microseconds by a clock that nobody sets, the same in all processes of a machine: leases are measured by it.
+
+        By the wall clock, a step of an hour would make every process look dead to the others.
+        """
+        ...
+
 
 class SystemClock:
     """The machine's wall clock, which may be set at any time: nobody sleeps longer than a second by it."""
@@ -37,6 +44,10 @@ class SystemClock:
     def now(self) -> int:
         """Microseconds since the Unix epoch (UTC); may step when the machine's clock is set."""
         return time.time_ns() // 1000
+
+    def steady(self) -> int:
+        """Microseconds since the machine was started."""
+        return time.monotonic_ns() // 1000
 
 
 class TrioClock:
@@ -58,6 +69,10 @@ class TrioClock:
         if self._zero is None:
             self._zero = current
         return self._start + round((current - self._zero) * 1e6)
+
+    def steady(self) -> int:
+        """Trio's time in microseconds; `step` does not move it."""
+        return round(trio.current_time() * 1e6)
 
     def step(self, seconds: float) -> None:
         """Step the wall clock, forwards or backwards; trio's own time does not move."""

@@ -120,7 +120,7 @@ async def open_system(
     rng = random.Random() if rng is None else rng
     opened = store_from_url(store) if isinstance(store, str) else store
     holder = uuid.UUID(int=rng.getrandbits(128), version=4).hex
-    await opened.open(holder, reaper.steady())
+    await opened.open(holder, clock.steady())
     try:
         house = _House(registry, holder, opened, lanes, lease, grace, clock, rng, tuple(resources), threads)
         async with house.running() as system:

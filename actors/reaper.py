@@ -27,13 +27,6 @@ SWEEP_AFTER_LOSS: Final = (
 PAGE: Final = 500  # lost jobs given back per tick
 
 
-def steady() -> int:
-    """Microseconds by trio's clock. A lease is not measured by the wall clock, which may be set at any time: a step of
-    an hour would make every process look dead to the others.
-    """
-    return round(trio.current_time() * 1e6)
-
-
 class Reaper:
     """The actor. It asks the store, not the other processes, so every process reaps and no one leads."""
 
@@ -74,7 +67,7 @@ class Reaper:
         while True:
             try:
                 if trio.current_time() >= next_beat:
-                    pause = await self._store.beat(self._holder, steady(), self._lease)
+                    pause = await self._store.beat(self._holder, self._clock.steady(), self._lease)
                     if await self._reap():
                         next_sweep = trio.current_time() + SWEEP_AFTER_LOSS
                     next_beat = trio.current_time() + pause
@@ -104,7 +97,7 @@ class Reaper:
 
     async def _reap(self) -> bool:
         """Whether somebody has vanished."""
-        gone = await self._store.vanished(self._holder, steady())
+        gone = await self._store.vanished(self._holder, self._clock.steady())
         for holder in gone:
             after: str | None = None
             while True:

@@ -24,6 +24,10 @@ class FileClock:
         (offset,) = struct.unpack("q", self._shared[:8])
         return time.time_ns() // 1000 + int(offset)
 
+    def steady(self) -> int:
+        """What no step moves."""
+        return time.monotonic_ns() // 1000
+
     def step(self, seconds: float) -> None:
         """Set the clocks of all programs that use this file, forwards or backwards."""
         (offset,) = struct.unpack("q", self._shared[:8])

@@ -7,6 +7,7 @@ from typing import Any
 
 import actors
 from actors.core.errors import StoreBusy, StoreFull
+from actors.server import ServerSettings
 from actors.store.memory import MemoryStore
 
 
@@ -23,7 +24,7 @@ class Failing(MemoryStore):
 
 async def test_a_failing_store_is_degraded_alive_and_not_ready(serving: Any) -> None:
     store = Failing()
-    async with serving(store) as served:
+    async with serving(store, settings=ServerSettings(patience=1.5)) as served:
         assert await served.json("GET", "/healthz") == {"status": "ok"}
         for error, said in ((StoreFull("/secret is full"), "full"), (StoreBusy("/secret"), "held by another process")):
             store.error = error
