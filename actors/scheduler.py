@@ -29,7 +29,7 @@ from actors.core.events import Event
 from actors.core.job import UNFINISHED, JobRecord
 from actors.core.options import Options
 from actors.core.registry import Registry
-from actors.core.schedule import Timing, due, keep_anchor, overlap
+from actors.core.schedule import Timing, due, keep_anchor, next_slot, overlap
 from actors.core.value import value
 from actors.hub import Message as HubMessage
 from actors.hub import Tell
@@ -374,7 +374,10 @@ class Scheduler:
             now = self._clock.now()
             order = self._intake.order(stored.job(self._registry), stored.options, schedule=record.name, slot=now)
             slots = [SlotRecord(slot=now, job=order.insert.spec.id)]
-            if await self._move(record, record.cursor + 1, slots, [order], now):
+            cursor = record.cursor + 1
+            if next_slot(stored.timing, record.cursor) == cursor:
+                cursor = record.cursor
+            if await self._move(record, cursor, slots, [order], now):
                 return
             again = await self._find(record.name)
             if again is None:

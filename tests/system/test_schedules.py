@@ -271,6 +271,16 @@ async def test_of_two_processes_that_run_it_at_once_one_does_unless_overlap_is_a
     assert (len(jobs.ran), info.run_count, len(said)) == (ran, ran, 10 - ran)
 
 
+async def test_a_run_by_hand_passes_no_slot_however_near(opened, autojump_clock, jobs):
+    async with opened(jobs) as system:
+        await trio.sleep(1)
+        next = system.now() + timedelta(microseconds=1)
+        await system.schedule("s", actors.At(next), jobs.work(), overlap="allow")
+        await system.schedules["s"].run()
+        await trio.sleep(5)
+        assert len(jobs.ran) == 2
+
+
 async def test_a_callable_that_runs_already_says_so(memory, autojump_clock):
     async def slow() -> None:
         await trio.sleep(50)
