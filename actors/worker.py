@@ -98,7 +98,8 @@ class Crew:
                 rest = self._jobs.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 return
-            self.report([Ended(job, now, None, Stopped("shutdown")) for job in rest])
+            if rest:  # (an empty list wakes a worker that is one too many)
+                self.report([Ended(job, now, None, Stopped("shutdown")) for job in rest])
 
     async def _pass_stops_on(self, stops: trio.MemoryReceiveChannel[tuple[JobRecord, Reason] | None]) -> None:
         async for stop in stops:
@@ -146,8 +147,15 @@ class Crew:
     # What its workers call
 
     async def receive(self) -> list[JobRecord]:
-        """The next list of jobs; `trio.EndOfChannel` when there will be none."""
+        """The next list of jobs, the next job last; `trio.EndOfChannel` when there will be none."""
         return await self._jobs.receive()
+
+    def take_waiting(self) -> list[JobRecord] | None:
+        """A list that waits already (None: none does), without the turn of the loop that `receive` gives to others."""
+        try:
+            return self._jobs.receive_nowait()
+        except trio.WouldBlock:
+            return None
 
     def pass_on(self, rest: list[JobRecord]) -> bool:
         """Give jobs that nobody has started to another worker; False when the shutdown has begun."""
@@ -157,10 +165,10 @@ class Crew:
             return False
         return True
 
-    def report(self, ended: list[Ended]) -> None:
+    def report(self, ended: list[Ended], suspended: bool = False) -> None:
         """Tell the queue."""
         try:
-            tell(self.desk.inbox, Report(ended))
+            tell(self.desk.inbox, Report(ended, suspended))
         except ShuttingDown:
             pass  # the queue is gone; whoever finds this process gone gives its jobs back
 
@@ -186,7 +194,7 @@ class Crew:
 
     def is_late(self) -> bool:
         """Whether a body that ends now ignored the end of the grace."""
-        return trio.current_time() - self.cut_at >= STUCK_AFTER
+        return self.cut_at < math.inf and trio.current_time() - self.cut_at >= STUCK_AFTER
 
     def return_stuck(self) -> None:
         """A stuck body has ended at last: its worker stands among the others again (and may be one too many)."""
@@ -257,6 +265,7 @@ class Worker:
         self._ended: list[Ended] = []  # not yet reported
         self._scope = trio.CancelScope()
         self._exposed = False  # the scope may have been cancelled: the last body suspended
+        self._suspended_lately = False  # a body of the list under way did
         self._lingering: tuple[Run, ThreadCall] | None = None
 
     def info(self) -> WorkerInfo:
@@ -283,10 +292,13 @@ class Worker:
                                 if self._scope.cancel_called:
                                     break
                         else:
+                            had_a_turn = self._suspended_lately  # the loop, since this worker took its list
                             self._report()
+                            self._suspended_lately = False
                             if self.crew.leave(self):
                                 return
-                            self._list = (await self.crew.receive())[::-1]
+                            waiting = self.crew.take_waiting() if had_a_turn else None
+                            self._list = await self.crew.receive() if waiting is None else waiting
                 await self._linger()
         except trio.EndOfChannel:
             pass
@@ -330,7 +342,7 @@ class Worker:
         run, scope = self._run, self._scope
         assert run is not None
         run.scope = scope
-        self._exposed = True
+        self._exposed = self._suspended_lately = True
         if run.reason is not None:
             scope.cancel()
         elif (timeout := run.job.spec.timeout) is not None:
@@ -341,9 +353,9 @@ class Worker:
         self._report()
 
     def _pass_on(self) -> None:
-        rest, self._list = self._list[::-1], []
+        rest, self._list = self._list, []
         if not self.crew.pass_on(rest):
-            self._list = rest[::-1]
+            self._list = rest
             self._give_the_rest_back()
 
     def _finish(self, run: Run, result: str | None, error: BaseException | None) -> None:
@@ -421,4 +433,4 @@ class Worker:
     def _report(self) -> None:
         if self._ended:
             ended, self._ended = self._ended, []
-            self.crew.report(ended)
+            self.crew.report(ended, self._suspended_lately)

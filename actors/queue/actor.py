@@ -188,6 +188,7 @@ class Queue:
             case Report():
                 for ended in message.ended:
                     self._end(turn, ended)
+                self._floor.heard(message.ended[0].job.spec.queue, suspended=message.suspended)
             case Enqueue():
                 self._admission.enqueue(turn, message)
             case Noted():

@@ -61,6 +61,11 @@ class Floor:
         if (lane := self._lanes.get(queue)) is not None:
             lane.resize(capacity, now)
 
+    def heard(self, queue: str, *, suspended: bool) -> None:
+        """What the last report of this queue told of its bodies."""
+        if (lane := self._lanes.get(queue)) is not None:
+            lane.suspends = suspended
+
     def stuck(self, job: JobRecord) -> None:
         """This job's place is free for another one, though it has not ended."""
         if (lane := self._lanes.get(job.queue)) is not None:

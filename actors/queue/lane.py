@@ -3,7 +3,8 @@ back.
 
 The job channel is shared by all workers of the queue, so no job waits bound to a busy worker. Its items are lists: trio
 wakes one parked receiver per item, and waking a hundred workers costs more than the jobs. A worker whose job suspends
-passes the rest of its list on.
+passes the rest of its list on; and where bodies do suspend, so that the worker after it would have to be woken all the
+same, the lists are of one job.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Lane:
     finished: int = 0  # in the current window
     window: int = 0  # when it began
     recent: int = 0  # finished in the window before
+    suspends: bool = False  # whether the bodies that were last heard of did
     waiting_since: int | None = None  # unstarted jobs have been out at least since then
     moved: int = 0  # finished since then
 
@@ -62,11 +64,11 @@ class Lane:
         return max(0, self.capacity + ahead - self.out)
 
     def hand_out(self, claimed: list[JobRecord], now: int) -> None:
-        """Send claimed jobs to the workers, in claim order, in a few lists. Never waits."""
+        """Send claimed jobs to the workers, in claim order, in a few lists (the next job last). Never waits."""
         self.out += len(claimed)
-        size = min(LONGEST_LIST, -(-len(claimed) // LISTS_PER_TURN))
+        size = 1 if self.suspends else min(LONGEST_LIST, -(-len(claimed) // LISTS_PER_TURN))
         for start in range(0, len(claimed), size):
-            self.jobs.send_nowait(claimed[start : start + size])
+            self.jobs.send_nowait(claimed[start : start + size][::-1])
         if self.out > self.capacity and self.waiting_since is None:
             self.waiting_since, self.moved = now, 0
 

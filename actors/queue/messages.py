@@ -52,9 +52,10 @@ class Ended:
 
 @value
 class Report:
-    """Runs that are over."""
+    """Runs that are over, of one queue; and whether a body suspended since its worker last reported."""
 
     ended: list[Ended]
+    suspended: bool = False
 
 
 @value
