@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -17,13 +13,18 @@ from actors.store.sqlite import SQLiteStore
 from benchmarks.figure import Figure, Goal, Taken, ratios
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings
-from benchmarks.waiting import fill
+from benchmarks.waiting import SHAPES, Shape, claim, database, meet
 
-START: Final = Goal("<", 2.0)  # s
-CLAIMS: Final = Goal("<=", 1.5)  # times as dear as with few waiting
-MEMORY: Final = Goal("<", 150.0)  # MB
-REFILLED: Final = 100_000  # a backlog above is made once: each round takes only a few thousand jobs off it
-ROOT: Final = Path(__file__).parent.parent
+CLAIMS: Final[dict[Shape, Goal]] = {  # times as dear as with few waiting
+    "plain": Goal("<=", 1.2),
+    "interleaved": Goal("<=", 1.3),  # page locality: what is claimed together does not lie together
+    "random": Goal("<=", 3.0),
+}
+NAMES: Final[dict[Shape, str]] = {
+    "plain": "",
+    "interleaved": ", four interleaved priorities",
+    "random": ", random run_at",
+}
 
 
 @attrs.frozen
@@ -33,66 +34,49 @@ class Backlog:
     settings: Settings
 
     def measures(self) -> Sequence[Measure]:
-        """Few, many."""
-        return [self._measure("few"), self._measure("many")]
+        """Few, many; in every shape."""
+        if "sqlite" not in self.settings.stores:
+            return []
+        return [self._measure(shape, size) for shape in SHAPES for size in self._sizes()]
 
-    def _size(self, which: str) -> int:
-        return self.settings.backlog if which == "many" else self.settings.small_backlog
+    def _sizes(self) -> tuple[int, int]:
+        return self.settings.small_backlog, self.settings.backlog
 
-    def _measure(self, which: str) -> Measure:
-        return Measure(f"{self._size(which):,} waiting", lambda: self._take(which))
-
-    def _take(self, which: str) -> dict[str, float]:
-        path = self.settings.scratch / f"{which}.db"
-        found: dict[str, float] = {}
-        if self._size(which) <= REFILLED:
-            for old in self.settings.scratch.glob(f"{which}.db*"):
-                if old.is_file():
-                    old.unlink()
-        if not path.exists():
-            found[f"{which}/fill"] = trio.run(fill, SQLiteStore(path), self._size(which))
+    def _measure(self, shape: Shape, size: int) -> Measure:
         settings = self.settings
-        numbers = [str(number) for number in (settings.first, settings.claimed, settings.workers)]
-        command = [sys.executable, "-m", "benchmarks.waiting", str(path), *numbers]
-        printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-        return found | {f"{which}/{key}": given for key, given in json.loads(printed).items()}
+
+        def take() -> dict[str, float]:
+            store = SQLiteStore(database(settings.scratch, shape, size))
+            found: dict[str, float] = {}
+            if shape == "plain":
+                found |= trio.run(meet, store, settings.first, settings.workers)
+            found |= trio.run(claim, store, settings.claimed)
+            return {f"{shape}/{size}/{key}": given for key, given in found.items()}
+
+        return Measure(f"{size:,} waiting{NAMES[shape]}", take)
 
     def figures(self, taken: Taken) -> Sequence[Figure]:
         """Many against few, then each."""
+        if "sqlite" not in self.settings.stores:
+            return []
         settings = self.settings
         of_store = partial(Figure, store="sqlite")
-        many, few = (f"{self._size(which):,} waiting" for which in ("many", "few"))
-        found = [
-            of_store(
-                f"cost of a claim, {many} / {few}",
-                "ratio",
-                ratios(taken, "many/claim", "few/claim"),
-                jobs=settings.claimed,
-                goal=CLAIMS,
-            ),
-            of_store(
-                f"first jobs/s, {many} / {few}",
-                "ratio",
-                ratios(taken, "many/first", "few/first"),
-                jobs=settings.first,
-                workers=settings.workers,
-            ),
-        ]
-        for which, here in (("many", many), ("few", few)):
-            start, most = (START, MEMORY) if which == "many" else (None, None)
-            size = self._size(which)
-            found += [
-                of_store(f"start to first line, {here}", "s", taken[f"{which}/start"], goal=start),
-                of_store(f"RSS at most, {here}", "MB", taken[f"{which}/most"], goal=most),
-                of_store(f"RSS, {here}", "MB", taken[f"{which}/rss"]),
-                of_store(
-                    f"first jobs, {here}",
-                    "jobs/s",
-                    taken[f"{which}/first"],
-                    jobs=settings.first,
-                    workers=settings.workers,
-                ),
-                of_store(f"cost of a claim, {here}", "µs/job", taken[f"{which}/claim"], jobs=settings.claimed),
-                of_store(f"enqueue_many up to {here}", "jobs/s", taken[f"{which}/fill"], jobs=size),
-            ]
+        few, many = self._sizes()
+        found: list[Figure] = []
+        for shape in SHAPES:
+            dearer = ratios(taken, f"{shape}/{many}/claim", f"{shape}/{few}/claim")
+            name = f"cost of a claim, {many:,} waiting / {few:,}{NAMES[shape]}"
+            found.append(of_store(name, "ratio", dearer, jobs=settings.claimed, goal=CLAIMS[shape]))
+        faster = ratios(taken, f"plain/{many}/first", f"plain/{few}/first")
+        name = f"first jobs/s, {many:,} waiting / {few:,}"
+        found.append(of_store(name, "ratio", faster, jobs=settings.first, workers=settings.workers))
+        for size in (many, few):
+            here = f"{size:,} waiting"
+            plain = f"plain/{size}"
+            found.append(of_store(f"start to first line, {here}", "s", taken[f"{plain}/start"]))
+            pace = partial(of_store, jobs=settings.first, workers=settings.workers)
+            found.append(pace(f"first jobs, {here}", "jobs/s", taken[f"{plain}/first"]))
+            for shape in SHAPES:
+                cost = taken[f"{shape}/{size}/claim"]
+                found.append(of_store(f"cost of a claim, {here}{NAMES[shape]}", "µs/job", cost, jobs=settings.claimed))
         return found

@@ -28,14 +28,15 @@ _INSERT: Final = "INSERT INTO job VALUES (?, 0, 1, ?, '{}', NULL)"
 # one row that holds JSON: sqlite3 is dearer by the row than by the byte
 _CLAIM: Final = """SELECT json_group_array(json_array(seq, payload)) FROM
     (SELECT seq, payload FROM job WHERE state = 0 ORDER BY priority DESC, run_at, seq LIMIT ?)"""
-_KEEP: Final = "UPDATE job SET state = 1, holder = 'me' WHERE seq IN (SELECT value FROM json_each(?))"
-_COMPLETE: Final = "UPDATE job SET state = 2, holder = NULL WHERE seq IN (SELECT value FROM json_each(?))"
+KEEP: Final = "UPDATE job SET state = 1, holder = 'me' WHERE seq IN (SELECT value FROM json_each(?))"
+COMPLETE: Final = "UPDATE job SET state = 2, holder = NULL WHERE seq IN (SELECT value FROM json_each(?))"
 
 Job = tuple[int, str]
 
 
 @contextmanager
-def _database(scratch: Path, jobs: int) -> Iterator[sqlite3.Connection]:
+def database(scratch: Path, jobs: int) -> Iterator[sqlite3.Connection]:
+    """A new database with so many jobs that wait."""
     with (
         TemporaryDirectory(dir=scratch) as directory,
         closing(sqlite3.connect(Path(directory) / "bare.db", isolation_level=None)) as connection,
@@ -54,11 +55,11 @@ def _database(scratch: Path, jobs: int) -> Iterator[sqlite3.Connection]:
 def _tick(connection: sqlite3.Connection, ended: list[int], idle: int) -> list[Job]:
     connection.execute("BEGIN IMMEDIATE")
     if ended:
-        connection.execute(_COMPLETE, (orjson.dumps(ended).decode(),))
+        connection.execute(COMPLETE, (orjson.dumps(ended).decode(),))
     ((text,),) = connection.execute(_CLAIM, (idle,)).fetchall()
     claimed: list[Job] = orjson.loads(text)
     if claimed:
-        connection.execute(_KEEP, (orjson.dumps([seq for seq, _ in claimed]).decode(),))
+        connection.execute(KEEP, (orjson.dumps([seq for seq, _ in claimed]).decode(),))
     connection.execute("COMMIT")
     return claimed
 
@@ -77,7 +78,7 @@ async def tick_loop(scratch: Path, jobs: int, workers: int, body: Body) -> Pace:
             await body()
             tell.send_nowait((me, seq))
 
-    with _database(scratch, jobs) as connection:
+    with database(scratch, jobs) as connection:
         watch = Stopwatch()
         async with trio.open_nursery() as nursery:
             for number in range(workers):
@@ -109,7 +110,7 @@ async def tick_loop(scratch: Path, jobs: int, workers: int, body: Body) -> Pace:
 
 def single_commits(scratch: Path, rows: int) -> float:
     """Commits/s of one inserted row each, one after the other: what one caller who awaits each enqueue can get."""
-    with _database(scratch, 0) as connection:
+    with database(scratch, 0) as connection:
         began = time.perf_counter()
         for seq in range(rows):
             connection.execute("BEGIN IMMEDIATE")

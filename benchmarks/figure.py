@@ -11,7 +11,7 @@ import attrs
 
 @attrs.frozen
 class Goal:
-    """A bound from issue 2."""
+    """A bound from issue 5."""
 
     sense: Literal[">=", "<=", "<"]
     bound: float
@@ -31,6 +31,15 @@ class Goal:
 
 
 @attrs.frozen
+class Point:
+    """Where a figure stands in a plot: of which name, on which line, at which x."""
+
+    plot: str
+    line: str
+    x: float
+
+
+@attrs.frozen
 class Figure:
     """One line of the table. `runs` has a number per run, in `unit`; `jobs` and `workers` are of one measurement."""
 
@@ -41,6 +50,11 @@ class Figure:
     jobs: int | None = attrs.field(default=None, kw_only=True)
     workers: int | None = attrs.field(default=None, kw_only=True)
     goal: Goal | None = attrs.field(default=None, kw_only=True)
+    point: Point | None = attrs.field(default=None, kw_only=True)
+    cell: tuple[str, str] | None = attrs.field(
+        default=None, kw_only=True
+    )  # row and column, where many stand side by side
+    note: str | None = attrs.field(default=None, kw_only=True)  # how it was taken, where that differs from the others
 
     @property
     def median(self) -> float:
@@ -66,6 +80,9 @@ class Figure:
             "runs": list(self.runs),
             "goal": None if self.goal is None else str(self.goal),
             "met": self.met,
+            "point": None if self.point is None else attrs.asdict(self.point),
+            "cell": self.cell,
+            "note": self.note,
         }
 
 

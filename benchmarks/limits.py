@@ -8,6 +8,7 @@ from functools import partial
 import attrs
 import trio
 
+from benchmarks.bare_mirror import mirror_loop
 from benchmarks.bare_queue import push, share
 from benchmarks.bare_tick import single_commits, tick_loop
 from benchmarks.figure import Figure, Taken
@@ -30,6 +31,12 @@ def tick_measure(settings: Settings, kind: Kind) -> Measure:
     return Measure(f"bare tick loop, {kind}", lambda: trio.run(loop).under(f"tick/{kind}"))
 
 
+def mirror_measure(settings: Settings, kind: Kind) -> Measure:
+    """The bare loop with its ready jobs in memory, under its own key."""
+    loop = partial(mirror_loop, settings.scratch, settings.jobs, settings.workers, BODIES[kind])
+    return Measure(f"bare mirrored loop, {kind}", lambda: trio.run(loop).under(f"mirror/{kind}"))
+
+
 def commit_measure(settings: Settings) -> Measure:
     """Single-row commits, under the key `commits`."""
     return Measure("single-row commits", lambda: {"commits": single_commits(settings.scratch, settings.single)})
@@ -42,11 +49,11 @@ class Limits:
     settings: Settings
 
     def measures(self) -> Sequence[Measure]:
-        """Both bare queues with few and many workers, the tick loop, the lone commit."""
+        """Both bare queues with few and many workers, both durable loops, the lone commit."""
         settings = self.settings
         found = [commit_measure(settings)]
         for kind in KINDS:
-            found.append(tick_measure(settings, kind))
+            found += [tick_measure(settings, kind), mirror_measure(settings, kind)]
             for workers in settings.crowd:
                 found.append(push_measure(settings, kind, workers))
                 found.append(self._share(kind, workers))
@@ -68,8 +75,16 @@ class Limits:
                     runs = taken[f"{way}/{kind}/{workers}"]
                     found.append(Figure(f"bare {name}, {kind}", "jobs/s", runs, jobs=settings.jobs, workers=workers))
         for kind in KINDS:
-            runs = taken[f"tick/{kind}"]
-            name = f"bare tick loop, {kind}"
-            found.append(Figure(name, "jobs/s", runs, store="sqlite", jobs=settings.jobs, workers=settings.workers))
+            for key, name in (("tick", "bare tick loop"), ("mirror", "bare mirrored loop")):
+                found.append(
+                    Figure(
+                        f"{name}, {kind}",
+                        "jobs/s",
+                        taken[f"{key}/{kind}"],
+                        store="sqlite",
+                        jobs=settings.jobs,
+                        workers=settings.workers,
+                    )
+                )
         found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=settings.single))
         return found

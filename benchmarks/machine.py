@@ -20,7 +20,7 @@ def machine(scratch: Path) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "trio": version("trio"),
+        **{name: version(name) for name in ("trio", "attrs", "cattrs", "orjson")},
         "sqlite": sqlite3.sqlite_version,
         "scratch": str(scratch),
     }

@@ -11,6 +11,9 @@ from typing import Any, Final, Protocol
 from benchmarks.figure import Figure
 
 COLUMNS: Final = ("figure", "store", "N", "workers", "median", "spread", "unit", "goal", "")
+GOAL_COLUMNS: Final = ("part", "figure", "store", "median", "spread", "unit", "goal", "")
+REACHED: Final = "reached"
+MISSED: Final = "missed"
 NUMBERS: Final = frozenset({"N", "workers", "median", "spread"})
 
 Found = Mapping[str, Sequence[Figure]]
@@ -49,21 +52,62 @@ def print_report(facts: Mapping[str, Any], found: Found) -> None:
     """One table per part, the machine above them."""
     print("  ".join(f"{name} {given}" for name, given in facts.items()))
     for part, figures in found.items():
-        rows = [_row(figure) for figure in figures]
-        try:
-            _print_rich(part, rows)
-        except ImportError:
-            _print_plain(part, rows)
+        if rows := [_row(figure) for figure in figures if figure.cell is None]:
+            _print_table(part, COLUMNS, rows)
+        _print_side_by_side(f"{part}, medians", figures)
+        for note in dict.fromkeys(figure.note for figure in figures if figure.note is not None):
+            print(f"({note})")
 
 
-def write_json(path: Path, facts: Mapping[str, Any], settings: Mapping[str, Any], found: Found) -> None:
-    """`{"machine", "settings", "parts": {name: [figure, ...]}}`."""
+def _print_side_by_side(title: str, figures: Sequence[Figure]) -> None:
+    cells = {figure.cell: _number(figure.median) for figure in figures if figure.cell is not None}
+    rows, columns = (list(dict.fromkeys(cell[axis] for cell in cells)) for axis in (0, 1))
+    if cells:
+        _print_table(title, ("", *columns), [(row, *(cells.get((row, one), "") for one in columns)) for row in rows])
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    try:
+        _print_rich(title, columns, rows)
+    except ImportError:
+        _print_plain(title, columns, rows)
+
+
+def print_summary(found: Found) -> None:
+    """All goals in one table: reached or missed."""
+    rows = [(part, *_row(figure)) for part, figures in found.items() for figure in figures if figure.goal is not None]
+    if not rows:
+        return
+    kept = [(row[0], row[1], row[2], row[5], row[6], row[7], row[8], row[9]) for row in rows]
+    reached = sum(row[-1] == REACHED for row in kept)
+    _print_table(f"goals: {reached} of {len(kept)} reached", GOAL_COLUMNS, kept)
+
+
+def print_missing(missing: Mapping[str, str]) -> None:
+    """What was not measured, and why."""
+    if missing:
+        _print_table("left out", ("what", "why"), list(missing.items()))
+
+
+def as_report(
+    facts: Mapping[str, Any], settings: Mapping[str, Any], missing: Mapping[str, str], found: Found
+) -> dict[str, Any]:
+    """`{"machine", "settings", "missing", "goals": {"reached", "missed"}, "parts": {name: [figure, ...]}}`."""
     parts = {part: [figure.as_dict() for figure in figures] for part, figures in found.items()}
-    path.write_text(json.dumps({"machine": facts, "settings": settings, "parts": parts}, indent=1, default=str) + "\n")
+    asked = [(f"{part}: {one.name}", one.met) for part, figures in found.items() for one in figures if one.goal]
+    goals = {
+        word: [name for name, met in asked if met is given] for word, given in (("reached", True), ("missed", False))
+    }
+    return {"machine": facts, "settings": settings, "missing": missing, "goals": goals, "parts": parts}
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """The report for programs."""
+    path.write_text(json.dumps(report, indent=1, default=str) + "\n")
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    verdict = {None: "", True: "met", False: "missed"}[figure.met]
+    verdict = {None: "", True: REACHED, False: MISSED}[figure.met]
     low, high = min(figure.runs), max(figure.runs)
     return (
         figure.name,
@@ -85,28 +129,30 @@ def _number(given: float) -> str:
     return f"{given:.1f}" if abs(given) >= 10 else f"{given:.2f}" if abs(given) >= 1 else f"{given:.3f}"
 
 
-def _print_rich(part: str, rows: Sequence[tuple[str, ...]]) -> None:
+def _print_rich(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=part, title_justify="left", box=None, pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in NUMBERS or column.endswith("/s") else "left", no_wrap=True
+        )
     for row in rows:
-        colour = {"met": "green", "missed": "red"}.get(row[-1], "")
+        colour = {REACHED: "green", MISSED: "red"}.get(row[-1], "")
         table.add_row(*row, style=colour)
     console = Console()
     console.print()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
+    console.print(table) if console.is_terminal else Console(width=220).print(table)
 
 
-def _print_plain(part: str, rows: Sequence[tuple[str, ...]]) -> None:
-    lines = [COLUMNS, *rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(COLUMNS))]
-    print(f"\n{part}")
+def _print_plain(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    lines = [tuple(columns), *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    print(f"\n{title}")
     for line in lines:
         cells = (
             cell.rjust(width) if column in NUMBERS else cell.ljust(width)
-            for column, cell, width in zip(COLUMNS, line, widths, strict=True)
+            for column, cell, width in zip(columns, line, widths, strict=True)
         )
         print("  ".join(cells).rstrip())

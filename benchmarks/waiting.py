@@ -1,28 +1,48 @@
-"""A process of its own that meets a backlog: `python -m benchmarks.waiting FILE FIRST CLAIMED WORKERS` prints JSON.
+"""What meets a backlog in SQLite: a system that runs the first jobs of it, a store that claims.
 
-Of its own, because memory is only worth measuring where nothing else has been. `fill` makes the backlog before.
+As a process of its own: `python -m benchmarks.waiting FILE FIRST WORKERS` runs the first jobs, and prints JSON.
+`database` makes the backlog before: jobs of one kind, of four priorities that take turns, or with times in no order
+(the last two scatter what is claimed over the pages of the file).
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import trio
 
-from actors import JobType, Registry, Store, open_system
+from actors import JobType, Options, Registry, Store, open_system
 from actors.core.job import PRIORITIES
 from actors.core.lifecycle import advance
 from actors.store.port import Batch, Claim, Write
 from actors.store.sqlite import SQLiteStore
 from benchmarks.machine import rss
 
-AT_ONCE: Final = 20_000  # jobs per call of `enqueue_many`
+Shape = Literal["plain", "interleaved", "random"]
+SHAPES: Final[tuple[Shape, ...]] = ("plain", "interleaved", "random")
+AT_ONCE: Final = 10_000  # jobs between two looks at the clock
 PER_CLAIM: Final = 100  # jobs per commit, when the store is asked alone
+REFILLED: Final = 100_000  # a backlog above is made once: each round takes only a few thousand jobs off it
+PAST: Final = 86_400.0  # seconds over which times in no order are spread
+
+
+def database(scratch: Path, shape: Shape, size: int) -> Path:
+    """A database with so many jobs that wait; a small one is new each time."""
+    path = scratch / f"{shape}-{size}.db"
+    if size <= REFILLED:
+        for old in scratch.glob(f"{path.name}*"):
+            if old.is_file():
+                old.unlink()
+    if not path.exists():
+        trio.run(fill, SQLiteStore(path), shape, size)
+    return path
 
 
 def by_priority(count: Callable[[], object]) -> tuple[Registry, list[JobType[[], None]]]:
@@ -35,15 +55,24 @@ def by_priority(count: Callable[[], object]) -> tuple[Registry, list[JobType[[],
     return registry, [registry.job(type=f"no-op-{priority}", priority=priority)(job) for priority in PRIORITIES]
 
 
-async def fill(store: Store, jobs: int) -> float:
-    """Jobs/s; every fourth job has the same priority."""
+async def fill(store: Store, shape: Shape, jobs: int) -> None:
+    """Enqueue so many."""
     registry, types = by_priority(int)
-    began = time.perf_counter()
+    normal = types[PRIORITIES.index("normal")]
+    draw = random.Random(jobs)
     async with open_system(registry, store=store, queues={}) as system:
         for start in range(0, jobs, AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, jobs))
-            await system.enqueue_many([types[number % len(types)]() for number in numbers])
-    return jobs / (time.perf_counter() - began)
+            match shape:
+                case "plain":
+                    await system.enqueue_many([normal() for _ in numbers])
+                case "interleaved":
+                    await system.enqueue_many([types[number % len(types)]() for number in numbers])
+                case "random":
+                    now = datetime.now(UTC)
+                    times = [now - timedelta(seconds=draw.uniform(0, PAST)) for _ in numbers]
+                    items: list[tuple[Any, Options]] = [(normal(), Options(run_at=at)) for at in times]
+                    await system.enqueue_batch(items)
 
 
 async def meet(store: Store, first: int, workers: int) -> dict[str, float]:
@@ -100,10 +129,8 @@ def _now() -> int:
 
 def main() -> None:
     """Measure and print."""
-    path, first, claimed, workers = sys.argv[1:]
-    store = SQLiteStore(Path(path))
-    found = trio.run(meet, store, int(first), int(workers))
-    print(json.dumps({**found, **trio.run(claim, store, int(claimed))}))
+    path, first, workers = sys.argv[1:]
+    print(json.dumps(trio.run(meet, SQLiteStore(Path(path)), int(first), int(workers))))
 
 
 if __name__ == "__main__":
