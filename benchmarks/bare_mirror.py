@@ -15,9 +15,9 @@ from pathlib import Path
 import orjson
 import trio
 
+from actors.testing.speed import Pace, Stopwatch
 from benchmarks.bare_queue import AHEAD, SLICE
 from benchmarks.bare_tick import COMPLETE, KEEP, database
-from benchmarks.pace import Pace, Stopwatch
 from benchmarks.work import Body
 
 Job = tuple[int, str]

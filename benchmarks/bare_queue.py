@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from benchmarks.pace import Pace, Stopwatch
+from actors.testing.speed import Pace, Stopwatch
 from benchmarks.work import Body
 
 AHEAD: Final = 10  # jobs per worker in the shared channel

@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 import trio
 
-from benchmarks.pace import Pace, Stopwatch
+from actors.testing.speed import Pace, Stopwatch
 from benchmarks.work import Body
 
 _TABLE: Final = """CREATE TABLE job (seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, priority INTEGER NOT NULL,

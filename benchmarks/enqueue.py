@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Final
 
 import attrs
 import trio
 
-from actors import Store, System, open_system
+from actors.testing.speed import enqueue, enqueue_many
 from benchmarks.figure import Figure, Goal, Taken, ratios
 from benchmarks.limits import commit_measure
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import new_store
-from benchmarks.work import Countdown, registered
 
 CALLERS: Final = (1, 10, 100)
 LONE: Final = Goal(">=", 0.65)
@@ -23,32 +21,6 @@ GOALS: Final[dict[tuple[StoreName, int | None], Goal]] = {  # jobs/s
     ("sqlite", 100): Goal(">=", 30_000),
     ("sqlite", None): Goal(">=", 100_000),
 }
-
-
-async def enqueue(store: Store, jobs: int, callers: int) -> float:
-    """Jobs/s of `callers` tasks that await each of their jobs, on a system that only enqueues."""
-    registry, job = registered("no-op", Countdown(0))
-
-    async def call(system: System, share: int) -> None:
-        for _ in range(share):
-            await system.enqueue(job())
-
-    async with open_system(registry, store=store, queues={}) as system:
-        began = time.perf_counter()
-        async with trio.open_nursery() as nursery:
-            for _ in range(callers):
-                nursery.start_soon(call, system, jobs // callers)
-        return jobs // callers * callers / (time.perf_counter() - began)
-
-
-async def enqueue_many(store: Store, jobs: int) -> float:
-    """Jobs/s of one `enqueue_many`."""
-    registry, job = registered("no-op", Countdown(0))
-    async with open_system(registry, store=store, queues={}) as system:
-        calls = [job() for _ in range(jobs)]
-        began = time.perf_counter()
-        await system.enqueue_many(calls)
-        return jobs / (time.perf_counter() - began)
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from actors.store.memory import MemoryStore
 from actors.store.sqlite import SQLiteStore
 from benchmarks.child import in_child
 from benchmarks.figure import Figure, Goal, Point, Taken, ratios
-from benchmarks.latency import cuts
+from benchmarks.latency import percentiles
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import empty
@@ -76,7 +76,7 @@ class Steady:
                         self._needed.set()
                 seconds = time.perf_counter() - began
                 nursery.cancel_scope.cancel()
-        return {"rate": (self.done + self.fed) / 2 / seconds, **cuts(self.waits, "wait")}
+        return {"rate": (self.done + self.fed) / 2 / seconds, **percentiles(self.waits, "wait")}
 
     async def _sample(self, system: System) -> None:
         while True:

@@ -8,13 +8,14 @@ from functools import partial
 import attrs
 import trio
 
+from actors.testing.speed import KINDS, Kind
 from benchmarks.bare_mirror import mirror_loop
 from benchmarks.bare_queue import push, share
 from benchmarks.bare_tick import single_commits, tick_loop
 from benchmarks.figure import Figure, Taken
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings
-from benchmarks.work import BODIES, KINDS, Kind
+from benchmarks.work import BODIES
 
 
 def push_measure(settings: Settings, kind: Kind, workers: int) -> Measure:

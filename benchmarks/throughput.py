@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -10,14 +9,12 @@ from typing import Final
 import attrs
 import trio
 
-from actors import Store, open_system
+from actors.testing.speed import KINDS, Kind, process
 from benchmarks.figure import Figure, Goal, Taken, ratios
 from benchmarks.limits import mirror_measure, push_measure, tick_measure
-from benchmarks.pace import Pace, Stopwatch
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import new_store
-from benchmarks.work import KINDS, Countdown, Kind, registered
 
 Limit = tuple[str, str, dict[Kind, Goal]]  # key of its pace, name, what the system is to reach of it
 
@@ -29,22 +26,6 @@ _SHARES: Final[dict[StoreName, tuple[Limit, ...]]] = {
     ),
     "redis": (),
 }
-
-
-async def process(store: Store, kind: Kind, jobs: int, workers: int) -> Pace:
-    """The pace of jobs enqueued before, from the start of the workers to the commit of the last completion."""
-    countdown = Countdown(jobs)
-    registry, job = registered(kind, countdown)
-    async with open_system(registry, store=store, queues={}) as filling:
-        await filling.enqueue_many([job() for _ in range(jobs)])
-    async with open_system(registry, store=store, queues={"default": 0}) as system:
-        gc.collect()
-        watch = Stopwatch()
-        system.queues["default"].set_workers(workers)
-        await countdown.over.wait()
-        while (await system.stats()).completed < jobs:  # the last tick at most
-            await trio.sleep(0.001)
-        return watch.pace(jobs)
 
 
 @attrs.frozen

@@ -1,16 +1,13 @@
-"""The two kinds of no-op: one never suspends, which flatters everyone; one suspends once, as real jobs do."""
+"""The bodies of the bare loops: the two kinds of no-op of `actors.testing.speed`, without a job around them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final
 
 import trio
 
-from actors import JobType, Registry
-
-Kind = Literal["no-op", "suspends"]
-KINDS: Final[tuple[Kind, ...]] = ("no-op", "suspends")
+from actors.testing.speed import Kind
 
 Body = Callable[[], Awaitable[None]]
 
@@ -25,35 +22,3 @@ async def suspends() -> None:
 
 
 BODIES: Final[dict[Kind, Body]] = {"no-op": no_op, "suspends": suspends}
-
-
-class Countdown:
-    """Tells when the last of `left` jobs has come to its end; more than those may follow."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.over = trio.Event()
-
-    def one_less(self) -> None:
-        """A body is at its last line."""
-        self.left -= 1
-        if self.left == 0:
-            self.over.set()
-
-
-def registered(kind: Kind, countdown: Countdown) -> tuple[Registry, JobType[[], None]]:
-    """A registry with one job type of this kind."""
-    registry = Registry()
-    if kind == "no-op":
-
-        @registry.job()
-        async def job() -> None:
-            countdown.one_less()
-    else:
-
-        @registry.job()
-        async def job() -> None:
-            await trio.lowlevel.checkpoint()
-            countdown.one_less()
-
-    return registry, job

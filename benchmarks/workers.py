@@ -12,13 +12,12 @@ import trio
 import trio.testing
 
 from actors import Store, open_system
+from actors.testing.speed import KINDS, Countdown, latencies, process, registered
 from benchmarks.figure import Figure, Goal, Point, Taken, ratios
-from benchmarks.latency import cuts, latencies
+from benchmarks.latency import percentiles
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import new_store
-from benchmarks.throughput import process
-from benchmarks.work import KINDS, Countdown, registered
 
 USUAL: Final = 100
 PACE: Final = {1_000: Goal(">=", 0.75)}  # of what a hundred do, of jobs that suspend
@@ -53,7 +52,7 @@ class Workers:
             found: dict[str, float] = {}
             with new_store(store, settings) as fresh:
                 found[f"{key}/start"] = trio.run(start, fresh, workers)
-                found |= cuts(trio.run(latencies, fresh, settings.samples, workers), key)
+                found |= percentiles(trio.run(latencies, fresh, settings.samples, workers), key)
             for kind in KINDS:
                 with new_store(store, settings) as fresh:
                     found[f"{key}/{kind}"] = trio.run(process, fresh, kind, settings.jobs, workers).rate

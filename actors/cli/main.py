@@ -114,6 +114,35 @@ def verify(*, store: Store = DEFAULT_STORE, json: Annotated[bool, Parameter(nega
     return run(store, json)
 
 
+@app.command
+def bench(
+    *,
+    jobs: int = 20_000,
+    workers: int = 100,
+    runs: int = 3,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Measure how fast this machine is: jobs enqueued, run and started, in memory and on SQLite.
+
+    The database is a new one in the working directory, on whose disk it depends, and is gone afterwards. It takes
+    about half a minute; whatever else the machine does meanwhile shows in the figures.
+
+    Parameters
+    ----------
+    jobs
+        Jobs of each measurement.
+    workers
+        How many run at a time.
+    runs
+        Times that everything is measured; the table has the medians, and the least and the most.
+    json
+        For machines.
+    """
+    from actors.cli.bench import bench as run
+
+    return run(jobs, workers, runs, json)
+
+
 @token.command
 def create(*, owner: str, role: Literal["user", "admin"] = "user", store: Store = DEFAULT_STORE) -> int:
     """Make a token and print it, once: only its hash is kept.
