@@ -1,4 +1,4 @@
-"""Workers: from one to ten thousand worker actors: how soon they stand ready, and what each job costs then."""
+"""Workers: from one to ten thousand worker actors: how soon they stand ready, and what a job costs once they do."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ class Workers:
                 found[f"{key}/start"] = trio.run(start, fresh, workers)
                 found |= percentiles(trio.run(latencies, fresh, settings.samples, workers), key)
             for kind in KINDS:
+                run = partial(process, kind=kind, jobs=settings.jobs, workers=workers, standing=True)
                 with new_store(store, settings) as fresh:
-                    found[f"{key}/{kind}"] = trio.run(process, fresh, kind, settings.jobs, workers).rate
+                    found[f"{key}/{kind}"] = trio.run(run, fresh).rate
             return found
 
         return Measure(f"{workers:,} workers on {store}", take)

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import attrs
 import trio
+import trio.testing
 
 from actors import JobType, Registry, Store, System, open_system
 
@@ -82,17 +83,28 @@ def registered(kind: Kind, countdown: Countdown) -> tuple[Registry, JobType[[], 
     return registry, job
 
 
-async def process(store: Store, kind: Kind, jobs: int, workers: int) -> Pace:
-    """The pace of jobs enqueued before, from the start of the workers to the commit of the last completion."""
+async def process(store: Store, kind: Kind, jobs: int, workers: int, *, standing: bool = False) -> Pace:
+    """The pace of jobs enqueued before, from the start of the workers to the commit of the last completion.
+
+    `standing`: from when the queue is resumed; the workers stand ready before.
+    """
     countdown = Countdown(jobs)
     registry, job = registered(kind, countdown)
     async with open_system(registry, store=store, queues={}) as filling:
         await filling.enqueue_many([job() for _ in range(jobs)])
     async with open_system(registry, store=store, queues={"default": 0}) as system:
+        queue = system.queues["default"]
         before = (await system.stats()).completed
+        if standing:
+            await queue.pause()
+            queue.set_workers(workers)
+            await trio.testing.wait_all_tasks_blocked()
         gc.collect()
         watch = Stopwatch()
-        system.queues["default"].set_workers(workers)
+        if standing:
+            await queue.resume()
+        else:
+            queue.set_workers(workers)
         await countdown.over.wait()
         while (await system.stats()).completed < before + jobs:  # the last tick at most
             await trio.sleep(0.001)
