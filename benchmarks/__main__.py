@@ -21,6 +21,7 @@ from benchmarks.limits import Limits
 from benchmarks.machine import machine
 from benchmarks.memory import Memory
 from benchmarks.peers import Peers
+from benchmarks.processes import Processes
 from benchmarks.report import as_report, print_missing, print_report, print_summary, progress, write_json
 from benchmarks.rounds import Part, take
 from benchmarks.settings import STORES, Settings
@@ -35,6 +36,7 @@ PARTS: Final[dict[str, Callable[[Settings], Part]]] = {
     "enqueue": Enqueue,
     "http": Http,
     "workers": Workers,
+    "processes": Processes,
     "start_stop": StartStop,
     "memory": Memory,
     "backlog": Backlog,

@@ -9,12 +9,13 @@ import attrs
 import trio
 
 from actors.testing.speed import KINDS, Kind
-from benchmarks.bare_mirror import mirror_loop
+from benchmarks.bare_mirror import fused_loop, mirror_loop
 from benchmarks.bare_queue import push, share
 from benchmarks.bare_tick import single_commits, tick_loop
 from benchmarks.figure import Figure, Taken
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings
+from benchmarks.stores import empty
 from benchmarks.work import BODIES
 
 
@@ -36,6 +37,18 @@ def mirror_measure(settings: Settings, kind: Kind) -> Measure:
     """The bare loop with its ready jobs in memory, under its own key."""
     loop = partial(mirror_loop, settings.scratch, settings.jobs, settings.workers, BODIES[kind])
     return Measure(f"bare mirrored loop, {kind}", lambda: trio.run(loop).under(f"mirror/{kind}"))
+
+
+def fused_measure(settings: Settings, kind: Kind) -> Measure:
+    """The bare loop on Redis, under its own key."""
+
+    def take() -> dict[str, float]:
+        assert settings.redis is not None
+        empty(settings.redis)
+        loop = partial(fused_loop, settings.redis, settings.jobs, settings.workers, BODIES[kind])
+        return trio.run(loop).under(f"fused/{kind}")
+
+    return Measure(f"bare fused loop, {kind}", take)
 
 
 def commit_measure(settings: Settings) -> Measure:

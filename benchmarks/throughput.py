@@ -11,7 +11,7 @@ import trio
 
 from actors.testing.speed import KINDS, Kind, process
 from benchmarks.figure import Figure, Goal, Taken, ratios
-from benchmarks.limits import mirror_measure, push_measure, tick_measure
+from benchmarks.limits import fused_measure, mirror_measure, push_measure, tick_measure
 from benchmarks.rounds import Measure
 from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import new_store
@@ -24,7 +24,7 @@ _SHARES: Final[dict[StoreName, tuple[Limit, ...]]] = {
         ("tick", "bare tick loop", {"no-op": Goal(">=", 0.60), "suspends": Goal(">=", 0.45)}),
         ("mirror", "bare mirrored loop", {"no-op": Goal(">=", 0.25)}),
     ),
-    "redis": (),
+    "redis": (("fused", "bare fused loop with scopes", {"no-op": Goal(">=", 0.30)}),),
 }
 
 
@@ -46,7 +46,7 @@ class Throughput:
                     case "sqlite":
                         found += [tick_measure(settings, kind), mirror_measure(settings, kind)]
                     case "redis":
-                        pass  # its bare loop has yet to be written
+                        found.append(fused_measure(settings, kind))
                 found.append(self._measure(store, kind))
         return found
 
