@@ -31,7 +31,7 @@ class Enqueue:
 
     def measures(self) -> Sequence[Measure]:
         """Commits, then every number of callers on each store."""
-        found = [commit_measure(self.settings)]
+        found = [commit_measure(self.settings)] if "sqlite" in self.settings.stores else []
         for store in self.settings.stores:
             found += [self._measure(store, callers) for callers in CALLERS]
             found.append(self._measure(store, None))
@@ -72,5 +72,6 @@ class Enqueue:
                 runs = taken[f"{store}/{callers or 'many'}"]
                 goal = GOALS.get((store, callers))
                 found.append(Figure(name, "jobs/s", runs, store=store, jobs=self._jobs(callers), goal=goal))
-        found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=single))
+        if "sqlite" in self.settings.stores:
+            found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=single))
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 import attrs
 import trio
@@ -14,9 +15,16 @@ from benchmarks.bare_queue import push, share
 from benchmarks.bare_tick import single_commits, tick_loop
 from benchmarks.figure import Figure, Taken
 from benchmarks.rounds import Measure
-from benchmarks.settings import Settings
+from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import empty
 from benchmarks.work import BODIES
+
+
+LOOPS: Final[tuple[tuple[str, StoreName, str], ...]] = (
+    ("tick", "sqlite", "bare tick loop"),
+    ("mirror", "sqlite", "bare mirrored loop"),
+    ("fused", "redis", "bare fused loop with scopes"),
+)
 
 
 def push_measure(settings: Settings, kind: Kind, workers: int) -> Measure:
@@ -63,11 +71,16 @@ class Limits:
     settings: Settings
 
     def measures(self) -> Sequence[Measure]:
-        """Both bare queues with few and many workers, both durable loops, the lone commit."""
+        """The lone commit, the durable loops, both bare queues with few and many workers."""
         settings = self.settings
-        found = [commit_measure(settings)]
+        found: list[Measure] = []
+        if "sqlite" in settings.stores:
+            found.append(commit_measure(settings))
         for kind in KINDS:
-            found += [tick_measure(settings, kind), mirror_measure(settings, kind)]
+            if "sqlite" in settings.stores:
+                found += [tick_measure(settings, kind), mirror_measure(settings, kind)]
+            if "redis" in settings.stores:
+                found.append(fused_measure(settings, kind))
             for workers in settings.crowd:
                 found.append(push_measure(settings, kind, workers))
                 found.append(self._share(kind, workers))
@@ -89,16 +102,10 @@ class Limits:
                     runs = taken[f"{way}/{kind}/{workers}"]
                     found.append(Figure(f"bare {name}, {kind}", "jobs/s", runs, jobs=settings.jobs, workers=workers))
         for kind in KINDS:
-            for key, name in (("tick", "bare tick loop"), ("mirror", "bare mirrored loop")):
-                found.append(
-                    Figure(
-                        f"{name}, {kind}",
-                        "jobs/s",
-                        taken[f"{key}/{kind}"],
-                        store="sqlite",
-                        jobs=settings.jobs,
-                        workers=settings.workers,
-                    )
-                )
-        found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=settings.single))
+            for key, store, name in LOOPS:
+                if store in settings.stores:
+                    of = partial(Figure, store=store, jobs=settings.jobs, workers=settings.workers)
+                    found.append(of(f"{name}, {kind}", "jobs/s", taken[f"{key}/{kind}"]))
+        if "sqlite" in settings.stores:
+            found.append(Figure("single-row commits", "/s", taken["commits"], store="sqlite", jobs=settings.single))
         return found

@@ -6,6 +6,7 @@ import gc
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -30,7 +31,9 @@ class Memory:
 
     def measures(self) -> Sequence[Measure]:
         """The memory store, then SQLite with few and with many."""
-        found = [Measure("waiting jobs in memory", lambda: in_child("benchmarks.memory", self.settings.kept))]
+        found: list[Measure] = []
+        if "memory" in self.settings.stores:
+            found.append(Measure("waiting jobs in memory", lambda: in_child("benchmarks.memory", self.settings.kept)))
         if "sqlite" in self.settings.stores:
             sizes = (self.settings.small_backlog, self.settings.backlog)
             found += [self._sqlite(size) for size in sizes]
@@ -46,11 +49,11 @@ class Memory:
 
     def figures(self, taken: Taken) -> Sequence[Figure]:
         """Bytes per job, then MB."""
-        kept = self.settings.kept
-        found = [
-            Figure("beyond its payload, a waiting job", "bytes", taken["job"], store="memory", jobs=kept, goal=PER_JOB),
-            Figure("its payload", "bytes", taken["payload"], store="memory", jobs=kept),
-        ]
+        found: list[Figure] = []
+        if "memory" in self.settings.stores:
+            of = partial(Figure, unit="bytes", store="memory", jobs=self.settings.kept)
+            found.append(of("beyond its payload, a waiting job", runs=taken["job"], goal=PER_JOB))
+            found.append(of("its payload", runs=taken["payload"]))
         if "sqlite" not in self.settings.stores:
             return found
         few, many = self.settings.small_backlog, self.settings.backlog
