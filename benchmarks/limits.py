@@ -19,7 +19,6 @@ from benchmarks.settings import Settings, StoreName
 from benchmarks.stores import empty
 from benchmarks.work import BODIES
 
-
 LOOPS: Final[tuple[tuple[str, StoreName, str], ...]] = (
     ("tick", "sqlite", "bare tick loop"),
     ("mirror", "sqlite", "bare mirrored loop"),

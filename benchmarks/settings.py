@@ -34,7 +34,7 @@ class Settings:
     growth: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)  # backlogs that are kept at this size
     steady: int = 50_000  # processed while a backlog is kept at its size
     first: int = 4_000  # of a backlog, run through the system
-    claimed: int = 2_000  # of a backlog, claimed from the store alone
+    claimed: int = 5_000  # of a backlog, claimed from the store alone
     kept: int = 200_000  # that wait in memory, to be weighed
     starts: int = 5  # fresh interpreters per measurement
     requests: int = 6_000  # HTTP requests per measurement

@@ -15,7 +15,7 @@ from benchmarks.figure import Figure, Goal, Taken
 from benchmarks.peers.drive import peers
 from benchmarks.peers.shape import Peer, Sizes
 from benchmarks.rounds import Measure
-from benchmarks.settings import Settings
+from benchmarks.settings import STORES, Settings
 from benchmarks.stores import empty
 
 OURS: Final = "trio-actors"
@@ -50,7 +50,7 @@ class Peers:
         self._settings = settings
         self.missing: dict[str, str] = {}
         self._there: dict[str, tuple[Peer, str, str]] = {}  # key -> peer, interpreter, versions
-        for key, peer in peers().items():
+        for key, peer in sorted(peers().items(), key=lambda item: STORES.index(item[1].store)):
             if (why := self._no_store(peer)) is not None:
                 self.missing[f"peer {key}"] = why
                 continue

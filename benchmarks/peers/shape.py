@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib import import_module
 from statistics import quantiles
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 CALLERS = 50
 WORKERS = 100  # bodies at a time, where a peer is asynchronous
@@ -45,7 +45,7 @@ class Peer:
     """One peer in one setting. `measure` gives enqueue, bulk, no-op, suspends (each per second), p50, p99 (ms)."""
 
     name: str
-    store: str
+    store: Literal["memory", "sqlite", "redis"]
     packages: tuple[str, ...]
     settings: str
     keeps: str
