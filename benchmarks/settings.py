@@ -55,7 +55,7 @@ class Settings:
             samples=20,
             small_backlog=1_000,
             backlog=2_000,
-            growth=(500, 1_000),
+            growth=(500,),
             steady=500,
             first=200,
             claimed=100,

@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.usefixtures("few")
 FIGURES = {"one", "crowd", "many", "no-op", "suspends", "p50", "p99"}
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.cli.bench.SAMPLES", 10)
 
 
 def test_every_store_has_every_figure_and_nothing_is_left(in_process: Any, tmp_path: Path) -> None:
