@@ -186,6 +186,7 @@ class _House:
             queue=to_queue,
             scheduler=to_scheduler,
             inbox=reaper_inbox,
+            hold=self._hold_lease,
         )
         self.scheduler = scheduler.Scheduler(
             store=store,
@@ -206,6 +207,13 @@ class _House:
         # on simulated time the loop's time is not the thread's
         self.pulse = None if isinstance(clock, TrioClock) else pulse.Pulse(job_on, self._blocked)
         self._block: tuple[pulse.Block, float] | None = None  # the last one, and when the loop went on, by trio's clock
+
+    def _hold_lease(self, held: bool) -> None:
+        for crew in self.crews.values():
+            if held:
+                crew.lease_renewed()
+            else:
+                crew.lease_lost()
 
     def _blocked(self, block: pulse.Block) -> None:
         self._block = (block, trio.current_time())

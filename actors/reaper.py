@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -13,7 +14,7 @@ import trio
 
 from actors import scheduler
 from actors.clock import Clock
-from actors.core.errors import ShuttingDown, StoreError
+from actors.core.errors import LeaseLost, ShuttingDown, StoreError
 from actors.mailbox import Reply, answer, refusing_the_rest, tell
 from actors.queue import Lost, Message, Wake
 from actors.store.port import Query, Store
@@ -24,6 +25,8 @@ SWEEP_EVERY: Final = 3_600.0  # seconds: keys live for a day
 SWEEP_AFTER_LOSS: Final = (
     1.0  # seconds in which the jobs of a vanished process are given back; then what it left can go
 )
+AGAIN: Final = 1.0  # seconds between two tries while the store fails
+LEASE_AGAIN: Final = 1 / 6  # ... of a lease, where that is less
 PAGE: Final = 500  # lost jobs given back per tick
 
 
@@ -40,7 +43,9 @@ class Reaper:
         queue: trio.MemorySendChannel[Message],
         scheduler: trio.MemorySendChannel[scheduler.Message],
         inbox: trio.MemoryReceiveChannel[Reply[None]],
+        hold: Callable[[bool], None],
     ) -> None:
+        """`hold` is told when the lease is lost (False): what runs must stop; and when it is renewed after that."""
         self._holder = holder
         self._store = store
         self._clock = clock
@@ -48,6 +53,8 @@ class Reaper:
         self._queue = queue
         self._scheduler = scheduler
         self._inbox = inbox
+        self._hold = hold
+        self._lost = False  # the lease
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -67,16 +74,20 @@ class Reaper:
         while True:
             try:
                 if trio.current_time() >= next_beat:
-                    pause = await self._store.beat(self._holder, self._clock.steady(), self._lease)
-                    if await self._reap():
-                        next_sweep = trio.current_time() + SWEEP_AFTER_LOSS
+                    pause = await self._beat()
                     next_beat = trio.current_time() + pause
+                    with trio.move_on_at(next_beat):  # a store that does not answer must not keep it from the next
+                        if await self._reap():
+                            next_sweep = trio.current_time() + SWEEP_AFTER_LOSS
                 if trio.current_time() >= next_sweep:
-                    await self._store.sweep(self._clock.now())
+                    with trio.move_on_at(next_beat):
+                        await self._store.sweep(self._clock.now())
                     next_sweep = trio.current_time() + SWEEP_EVERY
             except StoreError as error:
-                log.warning("the reaper waits for the store: %s", error)
-                next_beat = trio.current_time() + 1.0
+                if not isinstance(error, LeaseLost) or not self._lost:
+                    log.warning("the reaper waits for the store: %s", error)
+                self._lose(error)
+                next_beat = trio.current_time() + min(AGAIN, self._lease * LEASE_AGAIN)
                 next_sweep = max(next_sweep, next_beat)
             if not started:
                 started = True
@@ -94,6 +105,21 @@ class Reaper:
                 with suppress(ShuttingDown):  # it ends before this one
                     tell(self._scheduler, scheduler.Wake())
                 next_beat = min(next_beat, trio.current_time() + (0.0 if next_beat == math.inf else self._lease / 3))
+
+    async def _beat(self) -> float:
+        """Seconds until the next one."""
+        pause = await self._store.beat(self._holder, self._clock.steady(), self._lease)
+        if self._lost:
+            log.warning("the lease is renewed: this process works again")
+            self._lost = False
+            self._hold(True)
+        return pause
+
+    def _lose(self, error: StoreError) -> None:
+        if isinstance(error, LeaseLost) and not self._lost:
+            log.error("the lease is lost, what runs is stopped: others may run it")
+            self._lost = True
+            self._hold(False)
 
     async def _reap(self) -> bool:
         """Whether somebody has vanished."""

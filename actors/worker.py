@@ -58,6 +58,7 @@ class Crew:
         self.registry = desk.registry
         self.workers: dict[int, Worker] = {}
         self.cut_at = math.inf  # when the shutdown stops the bodies, by trio's clock
+        self.lapsed_at: int | None = None  # what was claimed before is no longer this process's
         self._hired = 0  # workers, less the stuck ones
         self._wake_watch, self._watch_wakes = trio.open_memory_channel[None](1)
         self._jobs: trio.MemoryReceiveChannel[list[JobRecord]]
@@ -144,6 +145,16 @@ class Crew:
             run.scope.cancel()
         self.watch()
 
+    def lease_lost(self) -> None:
+        """The store could not be told in time that this process lives: others may run what it has claimed so far."""
+        self.lapsed_at = self.desk.clock.now()
+        for run in list(self.running.values()):
+            self._stop(run.job, "lease lost")
+
+    def lease_renewed(self) -> None:
+        """The store knows again that this process lives."""
+        self.lapsed_at = None
+
     # What its workers call
 
     async def receive(self) -> list[JobRecord]:
@@ -174,6 +185,9 @@ class Crew:
 
     def check_stopped_early(self, run: Run) -> None:
         """Raise `Stopped` when this run was told to stop before it started."""
+        claimed_at = run.job.standing.started_at
+        if self.lapsed_at is not None and claimed_at is not None and claimed_at < self.lapsed_at:
+            raise Stopped("lease lost")
         fence, reason = self.stopped_early.pop(run.job.id, (0, "user"))
         if fence == run.fence:
             raise Stopped(reason)
@@ -318,7 +332,7 @@ class Worker:
         error: BaseException | None = None
         result: str | None = None
         try:
-            if crew.stopped_early:
+            if crew.stopped_early or crew.lapsed_at is not None:
                 crew.check_stopped_early(run)
             definition = crew.registry[job.spec.type]
             payload = read_payload(definition, job)

@@ -357,6 +357,9 @@ class Store(Protocol):
 
         Here and in `vanished`, `now` is told in microseconds by a clock that nobody sets: a step of the wall clock
         takes no one's jobs.
+
+        Raises `LeaseLost` shortly before the lease ends when the store could not be told in time (a store that sees by
+        itself who lives has no leases): what `holder` runs must stop now.
         """
         ...
 
