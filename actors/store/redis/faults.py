@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+import trio
 from coredis import exceptions
 
 from actors.core.errors import StoreBusy, StoreError, StoreFull
@@ -21,6 +22,7 @@ _OUT_OF_REACH: Final = (
     exceptions.ReplicationError,
     exceptions.PersistenceError,
     exceptions.ClusterError,
+    trio.TooSlowError,
     TimeoutError,
     OSError,
 )
@@ -30,7 +32,7 @@ def store_error(error: BaseException, where: str) -> StoreError:
     """The port's error for what was raised about the server `where`."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    text = str(error) or type(error).__name__
+    text = str(error) or ("no answer in time" if isinstance(error, trio.TooSlowError) else type(error).__name__)
     cause = error.__cause__
     if isinstance(error, exceptions.AuthenticationError):
         return StoreError(f"{where} refuses these credentials: {text}")

@@ -898,8 +898,11 @@ end
 local function beat(keys, args) -- pairs of a holder and its lease in milliseconds
     local P, now = keys[1], clock()
     for index = 1, #args, 2 do
-        call('ZADD', P .. 'holders', now + tonumber(args[index + 1]), args[index])
-        call('HSET', P .. 'holder:' .. args[index], 'lease', args[index + 1])
+        local holder, lease = args[index], args[index + 1]
+        if call('EXISTS', P .. 'holder:' .. holder) == 1 then -- a beat that crossed its goodbye wakes no dead
+            call('ZADD', P .. 'holders', now + tonumber(lease), holder)
+            call('HSET', P .. 'holder:' .. holder, 'lease', lease)
+        end
     end
     return ''
 end

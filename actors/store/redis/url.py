@@ -71,7 +71,7 @@ def read_url(url: str) -> tuple[Server, dict[str, Any]]:
         kind=kind,  # type: ignore[arg-type]  # a word of the table
         hosts=tuple(_host(part, _PORTS[kind]) for part in where.split(",")),
         service=service,
-        db=int(given.pop("db", db)) if kind != "cluster" else 0,
+        db=int(_number("db", given.pop("db", str(db)), int, "the number of a database")),
         credentials=_credentials(unquote(username), unquote(password)),
         sentinel_credentials=_credentials(given.pop("sentinel_username", ""), given.pop("sentinel_password", "")),
         tls=_tls(given) if family.endswith("s") and family not in ("redis", "valkey") else None,
