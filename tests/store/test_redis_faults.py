@@ -210,7 +210,8 @@ async def test_a_server_that_may_lose_jobs_is_warned_of_or_refused(
 
 
 async def test_a_commit_waits_for_its_replica() -> None:
-    with RedisServer() as server, RedisServer({"replicaof": f"127.0.0.1 {server.port}"}) as replica:
+    quick = {"repl-diskless-sync-delay": "0"}
+    with RedisServer(quick) as server, RedisServer({"replicaof": f"127.0.0.1 {server.port}"}) as replica:
         store, batch = RedisStore(server.url, replicas=1, timeout=1.0), _batch()
         await store.open("one", NOW)
         first: Outcome = await _until_it_works(partial(store.commit, "one", 1, _batch()))  # it may still be joining
