@@ -175,7 +175,9 @@ def test_the_rows_of_python_and_lua_are_the_same() -> None:
     for seq in (1, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 10**12 - 1):
         standing = Standing(seq, "running", seq % 300, 1, 1, 0, NOW, NOW, None, "h")
         assert pack_standing(standing).startswith(head_of(standing))
-        assert not pack_standing(standing).startswith(head_of(Standing(seq, "running", 301, 1, 1, 0, NOW, NOW, None, "h")))
+        assert not pack_standing(standing).startswith(
+            head_of(Standing(seq, "running", 301, 1, 1, 0, NOW, NOW, None, "h"))
+        )
 
 
 async def test_versions_of_every_size_are_told_apart(redis_url: str) -> None:

@@ -14,7 +14,9 @@ def test_a_single_server() -> None:
     server, options = read_url("redis://localhost")
     assert (server.kind, server.hosts, server.db, server.tls) == ("single", (("localhost", 6379),), 0, None)
     assert options == {}
-    server, options = read_url("redis://ann:s%2Fcret@10.0.0.1:7000/3?prefix=shop&timeout=2.5&replicas=1&fsync=true&strict=1")
+    server, options = read_url(
+        "redis://ann:s%2Fcret@10.0.0.1:7000/3?prefix=shop&timeout=2.5&replicas=1&fsync=true&strict=1"
+    )
     assert (server.hosts, server.db) == ((("10.0.0.1", 7000),), 3)
     assert (server.credentials.username, server.credentials.password) == ("ann", "s/cret")
     assert options == {"prefix": "shop", "timeout": 2.5, "replicas": 1, "fsync": True, "strict": True}
