@@ -1076,22 +1076,31 @@ local function find(keys, args) -- one page and the head of the member where it 
     local P, query, found = keys[1], open(args[1]), {}
     local next, last, looked = walker(P, query), false, 0
     while looked < query.bound do
-        local member = next()
-        if not member then
+        local members, ids = {}, {}
+        while #members < query.chunk do
+            local member = next()
+            if not member then
+                break
+            end
+            members[#members + 1] = member
+            ids[#ids + 1] = sub(member, query.head + SEQ_DIGITS + 1)
+        end
+        local specs, standings = fields(P .. 'job', ids), fields(P .. 'standing', ids)
+        for index, member in ipairs(members) do
+            local spec, standing_, tail = specs[index], standings[index], sub(member, query.head + 1)
+            if spec and standing_ and matches(P, query, tail, open(spec), open(standing_), is_kept(standing_)) then
+                if #found == query.limit then
+                    return array(2) .. array(#found) .. concat(found) .. pack(last)
+                end
+                found[#found + 1] = record(P, ids[index], spec, standing_, is_kept(standing_))
+            end
+            last = sub(member, 1, query.head + SEQ_DIGITS)
+        end
+        looked = looked + #members
+        if #members < query.chunk then
             last = nil
             break
         end
-        local tail = sub(member, query.head + 1)
-        local id = sub(tail, SEQ_DIGITS + 1)
-        local packed, standing_ = call('HGET', P .. 'job', id), call('HGET', P .. 'standing', id)
-        looked = looked + 1
-        if packed and standing_ and matches(P, query, tail, open(packed), open(standing_), is_kept(standing_)) then
-            if #found == query.limit then
-                break
-            end
-            found[#found + 1] = record(P, id, packed, standing_, is_kept(standing_))
-        end
-        last = sub(member, 1, query.head + SEQ_DIGITS)
     end
     return array(2) .. array(#found) .. concat(found) .. (last == nil and NIL or pack(last))
 end

@@ -35,8 +35,8 @@ def encode_query(query: Query) -> bytes | None:
         return None
     sent: dict[str, Any] = {
         "limit": query.limit,
-        "bound": max(LOOKED_AT, query.limit + 1),
-        "chunk": min(200, query.limit + 1),
+        "bound": max(LOOKED_AT, query.limit),
+        "chunk": min(100, query.limit + 1),
         "head": STAMP if finished else 0,
         "member": [],
         "spec": [

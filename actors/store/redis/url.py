@@ -65,6 +65,8 @@ def read_url(url: str) -> tuple[Server, dict[str, Any]]:
         raise BadOption("store", split.scheme, f"one of {', '.join(sorted(SCHEMES))}")
     given = dict(parse_qsl(split.query, keep_blank_values=True))
     who, _, where = split.netloc.rpartition("@")
+    if "@" in f"{split.path}{split.query}{split.fragment}":
+        raise BadOption("store", f"{split.scheme}://...", "a password whose / ? # are percent-encoded")
     username, _, password = who.partition(":")
     service, db = _path(kind, split.path)
     server = Server(
