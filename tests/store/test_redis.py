@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import trio
 
 from actors.core.errors import StoreError
 from actors.core.ids import IdMaker
@@ -212,3 +213,65 @@ def test_no_state_is_named_in_lua() -> None:
     words = set(re.findall(r"'([^']*)'", code))
     assert not words & set(STATES)
     assert not words & set(STEPS) - {"claim"}
+
+
+async def test_an_audit_is_exact_while_others_commit(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes many calls, between which jobs come, move and go."""
+    monkeypatch.setattr("actors.store.redis.store.COUNTED_AT_ONCE", 7)
+    store, ids, draw = RedisStore(redis_url, prefix=uuid.uuid4().hex), IdMaker(random.Random(7)), random.Random(7)
+    await store.open("one", NOW)
+    held, ended, over = [], [], trio.Event()
+    now, tick = NOW, 0
+
+    async def churn() -> None:
+        nonlocal now, tick
+        while not over.is_set():
+            now, tick = now + 10, tick + 1
+            steps = ("complete", "give_back", "retry", "bury")
+            chosen = [held.pop(draw.randrange(len(held))) for _ in range(min(len(held), 6))]
+            writes = []
+            for job in chosen:
+                step = draw.choice(steps)
+                after = advance(job, step, now, run_at=now + 50 if step == "retry" else None)
+                writes.append(Write(job=job, after=after, step=step))
+            gone = [ended.pop(draw.randrange(len(ended))) for _ in range(min(len(ended), 3))]
+            new = [
+                _insert(ids, queue=draw.choice("qr"), priority=draw.randrange(4), run_at=NOW + draw.choice((0, 50)))
+                for _ in range(5)
+            ]
+            claims = [Claim(queue="q", limit=draw.randrange(5)), Claim(queue="r", limit=draw.randrange(5))]
+            batch = Batch(now=now, inserts=new, writes=writes, deletes=gone, claims=claims, types=TYPES)
+            outcome = await store.commit("one", tick, batch)
+            held.extend(outcome.claimed)
+            done = [write.job.id for write in writes if write.after.finished_at is not None]
+            ended.extend((await store.get(done)).values())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(churn)
+        audits = []
+        while len(audits) < 12:
+            if tick < 20:
+                await trio.sleep(0.001)
+                continue
+            before = tick
+            recount = await store.recount()
+            assert dict(recount.jobs) == dict(recount.counts.now)
+            assert recount.counts.accepted == sum(recount.jobs.values()) + recount.counts.deleted
+            audits.append(tick - before)
+        over.set()
+    assert sum(audits) > 100, "commits came between"
+    await store.close("one")
+
+
+async def test_an_audit_that_nobody_ends_is_given_up(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.store.redis.store.COUNTED_AT_ONCE", 7)
+    monkeypatch.setattr("actors.store.redis.store.AUDIT_PATIENCE", 0.0)
+    store, ids = RedisStore(redis_url, prefix=uuid.uuid4().hex), IdMaker(random.Random(7))
+    await store.open("one", NOW)
+    await store.commit("one", 1, Batch(now=NOW, inserts=[_insert(ids) for _ in range(20)]))
+    await store._call("audit", "left", 1, 7, 0)
+    await trio.sleep(0.01)
+    await store.commit("one", 2, Batch(now=NOW))
+    assert await store._call("audit", "left", 0, 7, 0) == b"!lost"
+    assert dict((await store.recount()).jobs) == {("q", 1, "pending"): 20}
+    await store.close("one")

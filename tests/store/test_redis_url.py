@@ -73,7 +73,12 @@ def test_no_secret_is_shown() -> None:
     store = RedisStore("redis+sentinel://ann:topsecret@h/main?sentinel_password=hidden")
     assert "topsecret" not in repr(store) and "hidden" not in repr(store)
     assert "topsecret" not in repr(store._server) and "hidden" not in repr(store._server)
-    for url in ("redis://ann:topsecret@a,b", "redis://ann:topsecret@h:x", "redis://ann:top/secret@h", "redis://:top?secret@h"):
+    for url in (
+        "redis://ann:topsecret@a,b",
+        "redis://ann:topsecret@h:x",
+        "redis://ann:top/secret@h",
+        "redis://:top?secret@h",
+    ):
         with pytest.raises(BadOption) as caught:
             read_url(url)
         assert "top" not in str(caught.value) and "secret" not in str(caught.value), url

@@ -215,7 +215,43 @@ local function touch(w, id) -- a second step of a job must find the first one ma
     w.touched[id] = true
 end
 
+-- An audit counts all jobs again, some in each call, so as to hold nobody up. What a commit moves meanwhile of those
+-- that were counted already, it moves in the audit's counts too: they are exact at the instant of the last call.
+
+local function audits_of(P)
+    if call('EXISTS', P .. 'audits') == 0 then
+        return nil
+    end
+    local found, now, all = {}, clock(), call('HGETALL', P .. 'audits')
+    for index = 1, #all, 2 do
+        local row = open(all[index + 1]) -- the last seq that was counted, when it is given up
+        if row[2] < now then
+            call('HDEL', P .. 'audits', all[index])
+            call('DEL', P .. 'audit:' .. all[index])
+        else
+            found[#found + 1] = { token = all[index], at = row[1], counts = {} }
+        end
+    end
+    return #found > 0 and found or nil
+end
+
+local function moved(w, tail, from, to)
+    for _, audit in ipairs(w.audits) do
+        if sub(tail, 1, SEQ_DIGITS) <= audit.at then
+            count(audit.counts, from, -1)
+            if to then
+                count(audit.counts, to, 1)
+            end
+        end
+    end
+end
+
 local function write_counters(w)
+    for _, audit in ipairs(w.audits or {}) do
+        for counter, by in pairs(audit.counts) do
+            call('HINCRBY', w.P .. 'audit:' .. audit.token, counter, by)
+        end
+    end
     for hash, counts in pairs({ now = w.counts, past = w.past, tally = w.tally }) do
         for counter, by in pairs(counts) do
             if by ~= 0 then
@@ -379,18 +415,38 @@ local function write_all(w, batch, writes, lost)
     local places, standings = batch.places, w.standings
     local any_keys = call('HLEN', w.P .. 'key_of') > 0
     local groups, errors, fresh, results = writes.group, writes.error, writes.fresh, writes.result
+    local heads, afters, froms, tos = writes.head, writes.after, writes.from, writes.to
+    local left, entered, scores = writes.from_member, writes.to_member, writes.score
+    local touched, from, to, taken, put, rows = w.touched, nil, nil, nil, nil, nil
+    local function settle(from_place, to_place) -- most writes go from one place to another: look them up once
+        from, to = from_place, to_place
+        taken, put, rows = list_of(w.take, from[1]), list_of(w.put, to[1]), list_of(w.rows, 'standing')
+        w.entered[to] = true
+    end
     fetch(w, writes.id)
     for index, id in ipairs(writes.id) do
-        local head, old = writes.head[index], standings[id]
+        local head, old = heads[index], standings[id]
         if not old or sub(old, 1, #head) ~= head or (groups and lost[groups[index]]) then
             losers[#losers + 1] = index - 1
         else
-            touch(w, id)
-            local from, to, after = places[writes.from[index]], places[writes.to[index]], writes.after[index]
+            local after, from_place, to_place = afters[index], places[froms[index]], places[tos[index]]
+            if touched[id] then -- a second step of a job must find the first one made
+                flush(w)
+                touched, from = w.touched, nil
+            end
+            if from_place ~= from or to_place ~= to then
+                settle(from_place, to_place)
+            end
+            touched[id] = true
             standings[id] = after
-            push_two(list_of(w.rows, 'standing'), id, after)
-            leave(w, from, writes.from_member[index])
-            enter(w, to, writes.score[index], writes.to_member[index])
+            push_two(rows, id, after)
+            push(taken, left[index])
+            push_two(put, scores[index], entered[index])
+            count(w.counts, from[2], -1)
+            count(w.counts, to[2], 1)
+            if w.audits then
+                moved(w, sub(left[index], -SEQ_DIGITS - #id), from[2], to[2])
+            end
             if fresh and fresh[index] then
                 call('HDEL', w.P .. 'result', id)
                 call('HDEL', w.P .. 'progress', id)
@@ -406,6 +462,7 @@ local function write_all(w, batch, writes, lost)
                 turn_key(w, id, to[3])
             end
             if to[3] then
+                count(w.past, to[2], 1)
                 ends = ends + 1
                 ended[ends] = id
             else
@@ -566,6 +623,9 @@ local function delete_all(w, batch)
         else
             touch(w, id)
             leave(w, batch.places[read[4]], read[5])
+            if w.audits then
+                moved(w, read[6], batch.places[read[4]][2])
+            end
             push(list_of(w.take, 'all'), read[6])
             for _, set in ipairs(read[7]) do
                 push(list_of(w.take, set), read[6])
@@ -586,7 +646,7 @@ local function delete_all(w, batch)
     return undeleted
 end
 
--- Taking: members of a set are stepped on, all alike
+-- Taking: the first members of a set are stepped on, all alike
 
 local function step(w, set, members, bulk, specs_too)
     local P, ids, rows = w.P, {}, { n = 0 }
@@ -605,7 +665,7 @@ local function step(w, set, members, bulk, specs_too)
         news[index] = new
     end
     every('HSET', P .. 'standing', rows, rows.n)
-    every('ZREM', P .. set, members)
+    call('ZREMRANGEBYRANK', P .. set, 0, #ids - 1)
     return ids, olds, news, specs
 end
 
@@ -633,8 +693,12 @@ local function promote(w, bulk, sent) -- what is due goes to its lane, at most s
                 { { 'lanes:' .. queue, lane }, { 'queues', queue } },
             }
         end
-        count(w.counts, counter(spec[PRIORITY], bulk.source, queue), -1)
+        local source = counter(spec[PRIORITY], bulk.source, queue)
+        count(w.counts, source, -1)
         enter(w, places[set], spec[FRONT], member)
+        if w.audits then
+            moved(w, sub(member, STAMP + 1), source, places[set][2])
+        end
         if bulk.send then
             push(sent, record(w.P, ids[index], specs[index], news[index], is_kept(olds[index])))
             promoted[index] = { ids[index], news[index] }
@@ -687,13 +751,18 @@ local function take(w, bulk, queue, lane, members, ids, sent)
     local priority, set, many = sub(lane, 1, 1), 'ready:' .. lane .. '|' .. queue, #members
     local taken, olds, news, specs = step(w, set, members, bulk, true)
     local held = list_of(w.put, bulk.place[1])
+    local source, target = counter(priority, bulk.source, queue), counter(priority, bulk.target, queue)
     for index, id in ipairs(taken) do
-        push_two(held, '0', sub(members[index], STAMP + 1))
+        local tail = sub(members[index], STAMP + 1)
+        push_two(held, '0', tail)
+        if w.audits then
+            moved(w, tail, source, target)
+        end
         push(ids, id)
         push(sent, record(w.P, id, specs[index], news[index], is_kept(olds[index])))
     end
-    count(w.counts, counter(priority, bulk.source, queue), -many)
-    count(w.counts, counter(priority, bulk.target, queue), many)
+    count(w.counts, source, -many)
+    count(w.counts, target, many)
     if call('EXISTS', w.P .. set) == 0 then
         call('SREM', w.P .. 'lanes:' .. queue, lane)
     end
@@ -835,6 +904,7 @@ local function commit(keys, args)
         return '!stale'
     end
     renew(P, holder, tonumber(last[3]))
+    w.audits = audits_of(P)
     local batch = open(args[3])
     local before = news_of(P)
     local writes, inserts = batch.writes, batch.inserts
@@ -1118,30 +1188,40 @@ local function counts(keys)
     return array(3) .. flat(P, 'now') .. flat(P, 'past') .. flat(P, 'tally')
 end
 
-local function recount(keys, args) -- and every job looked at
-    local P, there, half = keys[1], {}, 0
+local function audit(keys, args) -- a step of one: its token, whether it is the first, how many jobs, its patience
+    local P, token, most = keys[1], args[1], tonumber(args[3])
+    local row, there = call('HGET', P .. 'audits', token), {}
+    if not row and args[2] == '0' then
+        return '!lost'
+    end
+    local at = row and open(row)[1] or ''
+    local tails = call('ZRANGEBYLEX', P .. 'all', '(' .. at .. '\255', '+', 'LIMIT', 0, most)
+    if not row then
+        tails = call('ZRANGEBYLEX', P .. 'all', '-', '+', 'LIMIT', 0, most)
+    end
+    local ids = {}
+    for index, tail in ipairs(tails) do
+        ids[index] = sub(tail, SEQ_DIGITS + 1)
+    end
+    local specs, standings = fields(P .. 'job', ids), fields(P .. 'standing', ids)
+    for index in ipairs(ids) do
+        local spec, standing_ = specs[index] and open(specs[index]), standings[index] and open(standings[index])
+        count(there, spec and standing_ and counter(spec[PRIORITY], standing_[STATE], spec[QUEUE]) or 'half', 1)
+    end
+    for name, jobs in pairs(there) do
+        call('HINCRBY', P .. 'audit:' .. token, name, jobs)
+    end
+    if #tails == most then
+        call('HSET', P .. 'audits', token, pack({ sub(tails[most], 1, SEQ_DIGITS), clock() + tonumber(args[4]) }))
+        return ''
+    end
     local total = call('ZCARD', P .. 'all')
-    for first = 0, total - 1, ARGUMENTS do
-        local ids = {}
-        for index, tail in ipairs(call('ZRANGE', P .. 'all', first, first + ARGUMENTS - 1)) do
-            ids[index] = sub(tail, SEQ_DIGITS + 1)
-        end
-        local specs, standings = fields(P .. 'job', ids), fields(P .. 'standing', ids)
-        for index in ipairs(ids) do
-            if specs[index] and standings[index] then
-                local spec = open(specs[index])
-                count(there, counter(spec[PRIORITY], open(standings[index])[STATE], spec[QUEUE]), 1)
-            else
-                half = half + 1
-            end
-        end
-    end
-    half = half + math.max(0, call('HLEN', P .. 'job') - total, call('HLEN', P .. 'standing') - total)
-    local pairs_ = {}
-    for key, jobs in pairs(there) do
-        pairs_[#pairs_ + 1] = { key, jobs }
-    end
-    return array(3) .. counts(keys) .. pack(pairs_) .. pack(half)
+    local half = math.max(0, call('HLEN', P .. 'job') - total, call('HLEN', P .. 'standing') - total)
+    call('HINCRBY', P .. 'audit:' .. token, 'half', half)
+    local answer = array(2) .. counts(keys) .. flat(P, 'audit:' .. token)
+    call('HDEL', P .. 'audits', token)
+    call('DEL', P .. 'audit:' .. token)
+    return answer
 end
 
 local function hash(keys, args)
@@ -1192,7 +1272,7 @@ register('sweep', sweep, 'allow-oom')
 register('get', get, 'no-writes')
 register('find', find, 'no-writes')
 register('counts', counts, 'no-writes')
-register('recount', recount, 'no-writes')
+register('audit', audit, 'allow-oom')
 register('hash', hash, 'no-writes')
 register('rows', rows, 'no-writes')
 register('slots', slots, 'no-writes')

@@ -53,9 +53,7 @@ class Line:
         self._scope.cancel()
         await self._ended.wait()
 
-    async def call(
-        self, function: str, *arguments: str | bytes | int, confirm: bool = False, patience: float | None = None
-    ) -> bytes:
+    async def call(self, function: str, *arguments: str | bytes | int, confirm: bool = False) -> bytes:
         """The answer of a function within the timeout, or a `StoreError`. `confirm`: not before it is kept as the
         options ask.
         """
@@ -65,7 +63,7 @@ class Line:
             raise store_error(trouble, where) from trouble
         try:
             kept = self._confirming(client) if confirm else nullcontext()
-            with redis_errors(where), trio.fail_after(patience or self._options.timeout), kept:
+            with redis_errors(where), trio.fail_after(self._options.timeout), kept:
                 return await library.call(client, function, self._prefix, *arguments)
         except StoreBusy as error:
             if isinstance(error.__cause__, (trio.TooSlowError, TimeoutError)):

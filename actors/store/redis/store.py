@@ -6,6 +6,7 @@ A commit is one call of one function, whatever is in it: all of it happens or no
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,7 +34,9 @@ LOOK_SECONDS: Final = 1.0  # between two looks for news whose message was lost
 MARGIN: Final = 1 / 6  # of a lease, before its end: time to stop what runs
 FORGET_AFTER: Final = 86_400.0  # seconds for which the last outcome of a silent holder is kept
 SWEPT_AT_ONCE: Final = 1_000
-AUDIT_PATIENCE: Final = 120.0  # seconds: all jobs are looked at in one call
+COUNTED_AT_ONCE: Final = 1_000  # jobs of one step of an audit: some milliseconds
+AUDIT_PATIENCE: Final = 60.0  # seconds between two steps, after which an audit is given up
+HALF: Final[Any] = "half"  # the state of what is no whole job
 
 
 @attrs.define
@@ -218,11 +221,20 @@ class RedisStore:
         return _counts(*unpack(await self._call("counts")))
 
     async def recount(self) -> Recount:
-        """All counters, and all jobs counted one by one. The server serves nobody else meanwhile: for audits."""
-        counters, there, half = unpack(await self._call("recount", patience=AUDIT_PATIENCE))
-        jobs = {read_counter(name): jobs for name, jobs in there}
-        if half:
-            jobs["", 0, "half"] = half  # type: ignore[index]  # what is no whole job is in no state
+        """All counters, and all jobs counted one by one: in many short calls, so that nobody is held up, and both of
+        the instant of the last one.
+        """
+        token, first = uuid.uuid4().hex, 1
+        while True:
+            reply = await self._call("audit", token, first, COUNTED_AT_ONCE, round(AUDIT_PATIENCE * 1_000))
+            if reply == b"!lost":  # the server was away for long, or lost what was counted
+                token, first = uuid.uuid4().hex, 1
+            elif reply:
+                break
+            else:
+                first = 0
+        counters, there = unpack(reply)
+        jobs = {("", 0, name) if name == HALF else read_counter(name): jobs for name, jobs in there if jobs}
         return Recount(counts=_counts(*counters), jobs=jobs)
 
     async def settings(self) -> dict[str, str]:
