@@ -14,7 +14,22 @@ from coredis import exceptions
 
 SCHEMA: Final = 1  # of the data; a program that finds a higher one does not touch it
 
-_TEXT: Final = files("actors.store.redis").joinpath("library.lua").read_text(encoding="utf-8")
+_PARTS: Final = (  # each uses what those before it define
+    "words",
+    "work",
+    "schedules",
+    "writes",
+    "inserts",
+    "removals",
+    "takes",
+    "commit",
+    "holders",
+    "find",
+    "counts",
+    "functions",
+)
+_ROOM: Final = files("actors.store.redis").joinpath("lua")
+_TEXT: Final = "\n".join(_ROOM.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
 NAME: Final = f"actors_{hashlib.sha256(_TEXT.encode()).hexdigest()[:12]}"
 CODE: Final = f"#!lua name={NAME}\n" + _TEXT.replace("%NAME%", NAME)
 

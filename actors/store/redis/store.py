@@ -17,6 +17,7 @@ from actors.core.errors import LeaseLost, StoreBusy, StoreError
 from actors.core.job import JobRecord
 from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 from actors.store.redis.batch import SCHEDULE, encode, pack_types
+from actors.store.redis.bell import Bell
 from actors.store.redis.durability import doubts, read_info
 from actors.store.redis.heart import BEATS, Heart, moment
 from actors.store.redis.library import SCHEMA
@@ -30,7 +31,6 @@ from actors.store.redis.url import Options, read_url
 log = logging.getLogger("actors")
 
 FIRST_LEASE: Final = 30.0  # seconds that a holder has before its first beat
-LOOK_SECONDS: Final = 1.0  # between two looks for news whose message was lost
 MARGIN: Final = 1 / 6  # of a lease, before its end: time to stop what runs
 FORGET_AFTER: Final = 86_400.0  # seconds for which the last outcome of a silent holder is kept
 SWEPT_AT_ONCE: Final = 1_000
@@ -43,8 +43,7 @@ HALF: Final[Any] = "half"  # the state of what is no whole job
 class _Holder:
     """What is kept for one open holder."""
 
-    bell: trio.Event = attrs.Factory(trio.Event)
-    seen: int = 0  # the newest of the news that it knows of
+    bell: Bell = attrs.Factory(Bell)
     answered: tuple[int, Outcome] | None = None  # the last tick
 
 
@@ -128,7 +127,7 @@ class RedisStore:
             raise StoreError(
                 f"{self._server} holds the data of a newer release ({reply.decode()[1:]}): expected at most {SCHEMA}"
             )
-        self._holders[holder].seen = unpack(reply)
+        self._holders[holder].bell.seen = unpack(reply)
 
     async def close(self, holder: str) -> None:
         """Stop serving `holder`; the last closing frees the connections. Closing what is not open changes nothing.
@@ -140,7 +139,7 @@ class RedisStore:
                 served = self._holders.pop(holder, None)
                 if served is None:
                     return
-                served.bell.set()
+                served.bell.close()
                 self._heart.drop(holder)
                 try:
                     await self._call("dismiss", holder)
@@ -197,8 +196,7 @@ class RedisStore:
                 f"tick {tick} of holder {holder!r} is {reply.decode()[1:]}: expected its last or a new one"
             )
         done = decode(reply)
-        if done.before <= served.seen:
-            served.seen = max(served.seen, done.after)
+        served.bell.made(done.before, done.after)
         return done.outcome
 
     # Reads
@@ -291,29 +289,18 @@ class RedisStore:
 
     async def wakeup(self, holder: str) -> None:
         """Return when another holder has news: told by a message, or seen within a second."""
-        served = self._serving(holder)
-        while True:
-            with trio.move_on_after(LOOK_SECONDS):
-                await served.bell.wait()
-            if served.bell.is_set():
-                if self._holders.get(holder) is served:
-                    served.bell = trio.Event()
-                return
-            try:
-                news = unpack(await self._call("news"))
-            except StoreError:
-                continue  # whoever commits hears of it
-            if news != served.seen:
-                served.seen = news
-                return
+        await self._serving(holder).bell.heard(self._news)
+
+    async def _news(self) -> int:
+        number: int = unpack(await self._call("news"))
+        return number
 
     def _hear(self, message: bytes | None) -> None:
         """Ring whoever it may concern; all after a gap in which messages may have been lost."""
         news, _, sender = (b"" if message is None else message).decode().partition(" ")
         for holder, served in self._holders.items():
             if holder != sender:
-                served.seen = max(served.seen, int(news or 0))
-                served.bell.set()
+                served.bell.ring(int(news or 0))
 
 
 def _counts(now: list[Any], past: list[Any], tally: list[Any]) -> Counts:
