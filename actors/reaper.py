@@ -55,6 +55,7 @@ class Reaper:
         self._inbox = inbox
         self._hold = hold
         self._lost = False  # the lease
+        self._said = ""  # of the store's trouble, so that it is said once
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -84,7 +85,8 @@ class Reaper:
                         await self._store.sweep(self._clock.now())
                     next_sweep = trio.current_time() + SWEEP_EVERY
             except StoreError as error:
-                if not isinstance(error, LeaseLost) or not self._lost:
+                if str(error) != self._said:
+                    self._said = str(error)
                     log.warning("the reaper waits for the store: %s", error)
                 self._lose(error)
                 next_beat = trio.current_time() + min(AGAIN, self._lease * LEASE_AGAIN)
@@ -109,6 +111,7 @@ class Reaper:
     async def _beat(self) -> float:
         """Seconds until the next one."""
         pause = await self._store.beat(self._holder, self._clock.steady(), self._lease)
+        self._said = ""
         if self._lost:
             log.warning("the lease is renewed: this process works again")
             self._lost = False

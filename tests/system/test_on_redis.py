@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import trio
 
 import actors
 from actors.store.redis import RedisStore
-from actors.testing.redis import RedisServer
+from actors.testing.redis import RedisServer, free_port
 
 PATIENCE = 60.0  # seconds that a loaded machine may take for anything
 LEASE = 1.0
@@ -259,7 +259,7 @@ async def test_a_server_that_hangs_for_longer_than_a_lease_loses_nothing() -> No
     with RedisServer() as server:
         async with Machines(server.url) as machines:
             system = await machines.open("a", lease=1.5)
-            handle = await system.enqueue(machines.job("rests", seconds=3.0))
+            handle = await system.enqueue(machines.job("rests", seconds=2.0))
             with trio.fail_after(PATIENCE):
                 await machines.bodies.started.wait()
                 server.pause()
@@ -267,13 +267,43 @@ async def test_a_server_that_hangs_for_longer_than_a_lease_loses_nothing() -> No
                 while not machines.bodies.stopped:
                     await trio.sleep(0.01)
                 stopped = time.monotonic() - paused
-                await trio.sleep(1.0)
+                await trio.sleep(0.5)  # beyond the end of the lease
                 server.resume()
                 await handle.result()
             assert machines.bodies.stopped == [(handle.id, "lease lost")]
             assert stopped < 1.5, "before the lease was over"
             record = await handle.record()
             assert (record.state, record.attempt, record.crashes) == ("completed", 0, 0)
+
+
+async def test_a_system_starts_without_its_server_and_works_once_it_is_there() -> None:
+    server = RedisServer(port=free_port())
+    with ExitStack() as later:
+        async with Machines(server.url) as machines:
+            system = await machines.open("a")
+            with trio.fail_after(PATIENCE):
+                assert (await system.health()).status == "degraded"
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(system.enqueue, machines.job("quick", name="early"))
+                    await trio.sleep(0.2)
+                    later.enter_context(server)
+                while machines.bodies.ran != [("a", "early")]:
+                    await trio.sleep(0.01)
+                schedule = await system.schedule("often", actors.Every(3600), machines.job("quick", name="tick"))
+                await schedule.run()
+                while ("a", "tick") not in machines.bodies.ran:
+                    await trio.sleep(0.01)
+                assert (await system.health()).status == "ok"
+
+
+async def test_a_hanging_server_does_not_hold_the_exit() -> None:
+    with RedisServer() as server:
+        async with Machines(server.url) as machines:
+            await machines.open("a", grace=0.5)
+            server.pause()
+            began = time.monotonic()
+        assert time.monotonic() - began < 5.0, "below the timeout of a call: the last ones have a second each"
+        server.resume()
 
 
 async def test_a_server_that_dies_twice_loses_nothing() -> None:

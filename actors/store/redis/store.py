@@ -31,6 +31,8 @@ from actors.store.redis.url import Options, read_url
 log = logging.getLogger("actors")
 
 FIRST_LEASE: Final = 30.0  # seconds that a holder has before its first beat
+SHIELDED_SECONDS: Final = 1.0  # of a commit: a server that hangs must not hold the exit
+GOODBYE_SECONDS: Final = 1.0  # for the last call
 MARGIN: Final = 1 / 6  # of a lease, before its end: time to stop what runs
 FORGET_AFTER: Final = 86_400.0  # seconds for which the last outcome of a silent holder is kept
 SWEPT_AT_ONCE: Final = 1_000
@@ -142,9 +144,10 @@ class RedisStore:
                 served.bell.close()
                 self._heart.drop(holder)
                 try:
-                    await self._call("dismiss", holder)
-                except StoreError as error:
-                    log.warning("the store could not be told that this process is leaving: %s", error)
+                    with trio.fail_after(GOODBYE_SECONDS):
+                        await self._call("dismiss", holder)
+                except (StoreError, trio.TooSlowError) as error:
+                    log.warning("the store could not be told that this process is leaving: %r", error)
                 finally:
                     await self._free()
 
@@ -170,13 +173,18 @@ class RedisStore:
     # Commits
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        """Apply `batch` in one call. Waits for its answer also when cancelled, but not longer than the timeout."""
+        """Apply `batch` in one call. Waits for its answer also when cancelled, but not for long if there is none: then
+        it may have happened or not, and a repeat of the tick tells.
+        """
         served = self._serving(holder)
         if served.answered is not None and served.answered[0] == tick:
             await trio.lowlevel.checkpoint()
             return served.answered[1]
         outcome = Outcome()
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + SHIELDED_SECONDS) as shield:
+            outcome = await self._commit(served, holder, tick, batch)
+        if shield.cancelled_caught:
+            await trio.lowlevel.checkpoint_if_cancelled()
             outcome = await self._commit(served, holder, tick, batch)
         served.answered = (tick, outcome)
         return outcome
