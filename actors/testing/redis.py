@@ -32,11 +32,17 @@ class RedisServer:
     """A server process of its own, started on entering and killed on leaving; it can be killed, started again, paused.
 
     Keeps an append-only file, so that what it has answered survives `kill`. `settings` are lines of its configuration,
-    which is written at the first start; `sentinel` makes it a Sentinel.
+    which is written at the first start; `sentinel` makes it a Sentinel. Its files are
+    in a directory of their own, in `parent`.
     """
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, *, port: int | None = None, sentinel: bool = False
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        port: int | None = None,
+        sentinel: bool = False,
+        parent: Path | None = None,
     ) -> None:
         binary = server_binary()
         if binary is None:
@@ -45,7 +51,7 @@ class RedisServer:
         log = {} if sentinel else {"appendonly": "yes", "appendfsync": "everysec", "save": '""'}
         self._settings = {**log, **(settings or {})}
         self._sentinel = sentinel
-        self._directory = TemporaryDirectory(prefix="actors-redis-")
+        self._directory = TemporaryDirectory(prefix="actors-redis-", dir=parent)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port or free_port()
 
