@@ -210,12 +210,14 @@ class QueueHandle:
     async def clear(self) -> int:
         """Cancel all that waits in it, scheduled jobs included; how many."""
         cleared = 0
+        after: str | None = None
         while True:
-            page = await self._links.store.find(Query(queue=self.name, states=WAITING, limit=CLEARED_AT_ONCE))
-            if not page.jobs:
-                return cleared
+            query = Query(queue=self.name, states=WAITING, limit=CLEARED_AT_ONCE, after=after)
+            page = await self._links.store.find(query)
             given = await self._links.act_on_all("cancel", [job.id for job in page.jobs])
             cleared += sum(isinstance(one, JobRecord) and one.state == "cancelled" for one in given)
+            if (after := page.after) is None:
+                return cleared
 
     def set_workers(self, number: int) -> None:
         """How many workers this process has for it; those too many end their jobs first."""

@@ -50,6 +50,7 @@ from actors.worker import Crew, WorkerInfo
 
 R = TypeVar("R")
 
+MOST_LOOKS: Final = 100  # pages of a store that gives short ones where matches are rare, for one of ours
 AT_ONCE: Final = 1_000  # jobs per transaction of enqueue_many
 ANSWER_WITHIN: Final = 3.0  # seconds in which every actor answers, or the process is not well
 
@@ -207,7 +208,13 @@ class System:
             limit=check_limit(limit),
             after=after,
         )
-        return await self._links.store.find(query)
+        page = await self._links.store.find(query)
+        looks = 1
+        while page.after is not None and len(page.jobs) < limit and looks < MOST_LOOKS:
+            rest = attrs.evolve(query, limit=limit - len(page.jobs), after=page.after)
+            more = await self._links.store.find(rest)
+            page, looks = Page([*page.jobs, *more.jobs], more.after), looks + 1
+        return page
 
     async def stats(self) -> Stats:
         """All counters, in all, per queue and per priority; without scanning jobs."""

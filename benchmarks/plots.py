@@ -29,7 +29,7 @@ def plot(report: Mapping[str, Any], directory: Path) -> None:
 
 
 def _draw(path: Path, label: str, unit: str, lines: Mapping[str, list[tuple[float, float, float, float]]]) -> None:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]  # of the extra `bench`
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()

@@ -8,8 +8,12 @@ import attrs
 from cyclopts import Parameter
 
 DEFAULT_STORE: Final = "sqlite:///actors.db"
+_STORE: Final = (
+    "where jobs are kept: `sqlite:///path.db` (four slashes: absolute), `redis://host:port/db` for many machines, "
+    "or `memory:`"
+)
 Many = Parameter(negative=(), show_default=False)
-Store = Annotated[str, Parameter(help="where jobs are kept: `sqlite:///path.db` (four slashes: absolute) or `memory:`")]
+Store = Annotated[str, Parameter(help=_STORE)]
 
 
 @Parameter(name="*")

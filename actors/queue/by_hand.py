@@ -11,6 +11,7 @@ import trio
 from actors.core.errors import NotFound, WrongState
 from actors.core.job import FINAL, JobRecord
 from actors.core.lifecycle import advance
+from actors.mailbox import answer
 from actors.queue.floor import Floor
 from actors.queue.messages import Act
 from actors.queue.turn import Asking, Doing, Turn
@@ -31,6 +32,8 @@ class ByHand:
 
     def add(self, act: Act) -> None:
         """Do this with the tick under way."""
+        if not act.ids:
+            answer(act.reply, [])
         asking = Asking[JobRecord](act.reply, [None] * len(act.ids), len(act.ids))
         self._doing.extend(Doing(act, asking, index) for index in range(len(act.ids)))
 

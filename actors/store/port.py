@@ -258,7 +258,10 @@ class Query:
 
 @value
 class Page:
-    """A page of jobs, and the cursor of the next page (None: this was the last)."""
+    """A page of jobs, and the cursor of the next page (None: this was the last).
+
+    A page with a cursor may be short, or empty: where matches are rare a store need not look at all jobs at once.
+    """
 
     jobs: list[JobRecord]
     after: str | None = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 
 import actors
+from actors.store.memory import MemoryStore
+from actors.store.port import Page, Query
 
 
 @pytest.fixture
@@ -182,3 +185,23 @@ async def test_a_queue_name_that_can_not_be_is_refused(memory, autojump_clock, j
         for name in ("", "a b", "\ud800", None, 5):
             with pytest.raises(actors.BadOption):
                 system.queues[name]
+
+
+async def test_a_store_that_gives_short_pages_is_asked_until_the_page_is_full(clock, autojump_clock):
+    """On Redis a page looks at a bounded number of jobs, and may be empty though there is more."""
+
+    class Short(MemoryStore):
+        async def find(self, query: Query) -> Page:
+            page = await super().find(attrs.evolve(query, limit=1))
+            return Page([job for job in page.jobs if job.standing.seq % 3 == 0], page.after)
+
+    jobs = actors.Registry()
+
+    @jobs.job()
+    async def work() -> None: ...
+
+    async with actors.open_system(jobs, store=Short(), clock=clock, queues={}) as system:
+        await system.enqueue_many([work() for _ in range(20)])
+        assert len((await system.find(limit=4)).jobs) == 4
+        assert len((await system.find(limit=50)).jobs) == 6
+        assert await system.queues["default"].clear() == 6
