@@ -24,6 +24,7 @@ class Health:
     status: Literal["ok", "degraded", "unresponsive"]
     reasons: Sequence[str] = ()
     late_reports: int = 0
+    store_works: bool = True
 
 
 def health(*, store_error: StoreError | None, blocked: float | None, since_block: float, late_reports: int) -> Health:
@@ -39,5 +40,10 @@ def health(*, store_error: StoreError | None, blocked: float | None, since_block
         case StoreError():
             reasons.append("the store fails")
     if blocked is not None and since_block <= REMEMBERED:
-        reasons.append(f"a job held the event loop up for {blocked:.1f} s")
-    return Health(status="degraded" if reasons else "ok", reasons=tuple(reasons), late_reports=late_reports)
+        reasons.append(f"the event loop was held up for {blocked:.1f} s")
+    return Health(
+        status="degraded" if reasons else "ok",
+        reasons=tuple(reasons),
+        late_reports=late_reports,
+        store_works=store_error is None,
+    )

@@ -330,14 +330,14 @@ class System:
         return self._vitals().late_reports
 
     async def health(self) -> Health:
-        """How well this process is. While the store fails only those are asked who can answer without it."""
+        """How well this process is: every actor is asked to answer, unless the store fails, for which some wait."""
         late = False
-        if self._vitals().status == "ok":
+        if self._vitals().store_works:
             with trio.move_on_after(ANSWER_WITHIN) as patience:
                 await self.ping()
             late = patience.cancelled_caught
         found = self._vitals()
-        return attrs.evolve(found, status="unresponsive") if late and found.status == "ok" else found
+        return attrs.evolve(found, status="unresponsive") if late and found.store_works else found
 
     async def audit(
         self, *, every_job: bool = False, progress: Callable[[int, int], None] = lambda done, total: None

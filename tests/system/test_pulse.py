@@ -29,7 +29,7 @@ async def test_a_body_that_blocks_the_loop_is_named_with_its_stack(caplog):
         assert "time.sleep(1.8)" in event.data["stack"] and event.data["seconds"] >= 1.0
         await handle.result()
         health = await system.health()
-        assert health.status == "degraded" and "held the event loop up" in health.reasons[0]
+        assert health.status == "degraded" and "the event loop was held up" in health.reasons[0]
         assert handle.id not in health.reasons[0], "health is open to anyone"
     (record,) = [record for record in caplog.records if record.message.startswith("loop_blocked")]
     assert record.job == handle.id and "time.sleep(1.8)" in record.stack
@@ -55,3 +55,14 @@ async def test_bodies_that_wait_or_sit_in_threads_hold_nothing_up():
     async with actors.open_system(jobs, store="memory:") as system:
         await (await system.enqueue(in_a_thread())).result()
         assert (await system.health()).status == "ok"
+
+
+async def test_an_actor_that_does_not_answer_is_told_also_in_the_minute_after_a_blocked_loop(monkeypatch):
+    async with actors.open_system(actors.Registry(), store="memory:", queues={}) as system:
+        events = system.events()
+        time.sleep(1.8)
+        await anext(events)
+        assert (await system.health()).status == "degraded"
+        monkeypatch.setattr("actors.system.ANSWER_WITHIN", 0.1)
+        monkeypatch.setattr(system, "ping", trio.sleep_forever)
+        assert (await system.health()).status == "unresponsive"
