@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from actors.testing.redis import URL_VARIABLE, RedisServer, server_binary
+from actors.testing.redis import BINARY_VARIABLE, URL_VARIABLE, RedisServer, server_binary, server_version
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--redis", choices=["short", "long"], default="short", help="long: a cluster, Sentinels and more random walks"
     )
+    parser.addoption("--redis-server", metavar="PATH", help=f"the server program to test with ({BINARY_VARIABLE})")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if given := config.getoption("--redis-server"):
+        if shutil.which(given) is None:
+            raise pytest.UsageError(f"--redis-server {given}: expected a program")
+        os.environ[BINARY_VARIABLE] = given  # the programs that tests start use it, too
+
+
+def pytest_report_header() -> str:
+    binary = server_binary()
+    return f"redis: {server_version(binary) if binary else os.environ.get(URL_VARIABLE, 'none')}"
 
 
 @pytest.fixture(scope="session")

