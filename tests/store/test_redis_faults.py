@@ -19,6 +19,7 @@ from actors.core.job import NO_DETAILS, JobSpec, Standing
 from actors.core.lifecycle import advance
 from actors.store.port import Batch, Claim, Insert, Outcome, Write
 from actors.store.redis import RedisStore
+from actors.store.redis.durability import why_no_fsync
 from actors.testing.redis import RedisServer, free_port
 
 T = TypeVar("T")
@@ -234,12 +235,24 @@ async def test_a_commit_waits_for_its_replica() -> None:
 async def test_a_commit_waits_for_the_disk() -> None:
     with RedisServer({"appendfsync": "everysec"}) as server:
         store = RedisStore(server.url, fsync=True)
+        if b"unknown command" in server.ask("WAITAOF", "0", "0", "1"):  # Redis 7.0
+            with pytest.raises(StoreError, match=r"fsync waits by WAITAOF, and it is Redis 7\.0.*expected 7\.2 or later"):
+                await store.open("one", NOW)
+            return
         await store.open("one", NOW)
         assert len((await store.commit("one", 1, _batch())).claimed) == 2
         await store.close("one")
+
+
+async def test_a_server_that_cannot_wait_for_its_disk_is_refused() -> None:
+    """At the start: a commit would happen, and be repeated for ever."""
     with RedisServer({"appendonly": "no"}) as server:
-        store = RedisStore(server.url, fsync=True)
-        await store.open("one", NOW)
-        with pytest.raises(StoreError):
-            await store.commit("one", 1, _batch())
-        await store.close("one")
+        with pytest.raises(StoreError, match="expected appendonly yes"):
+            await RedisStore(server.url, fsync=True).open("one", NOW)
+
+
+def test_servers_without_waitaof_are_known_by_their_version() -> None:
+    there = {"redis_version": "7.2.4", "aof_enabled": "1"}
+    assert why_no_fsync(there) is None
+    assert why_no_fsync({**there, "redis_version": "8.0.2"}) is None
+    assert "it is Redis 7.0.15" in (why_no_fsync({**there, "redis_version": "7.0.15"}) or "")

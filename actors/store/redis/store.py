@@ -18,7 +18,7 @@ from actors.core.job import JobRecord
 from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 from actors.store.redis.batch import SCHEDULE, encode, pack_types
 from actors.store.redis.bell import Bell
-from actors.store.redis.durability import doubts, read_info
+from actors.store.redis.durability import doubts, read_info, why_no_fsync
 from actors.store.redis.heart import BEATS, Heart, moment
 from actors.store.redis.library import SCHEMA
 from actors.store.redis.line import Line
@@ -93,7 +93,8 @@ class RedisStore:
         """Start serving `holder`; opening it again changes nothing. Not torn by cancellation.
 
         A server that is out of reach is no error: it may come, and until then calls raise `StoreBusy`. One that
-        refuses the credentials, that holds the data of a newer release, or with `strict` that may lose jobs, is.
+        refuses the credentials or shows a certificate that is not its own, that holds the data of a newer release, that
+        can't wait for its disk as `fsync` asks, or with `strict` that may lose jobs, is.
         """
         with trio.CancelScope(shield=True):
             async with self._opening:
@@ -117,6 +118,8 @@ class RedisStore:
         if self._examined:
             return
         info = read_info((await self._call("describe")).decode())
+        if self._options.fsync and (why := why_no_fsync(info)) is not None:
+            raise StoreError(f"{self._server}: {why}")
         for doubt in doubts(info):
             if self._options.strict:
                 raise StoreError(f"{self._server} may lose accepted jobs: {doubt}")

@@ -70,6 +70,6 @@ local function news(keys)
     return pack(news_of(keys[1]))
 end
 
-local function describe() -- what this server keeps, and what it does when its memory is full
-    return call('INFO', 'persistence') .. call('INFO', 'memory')
+local function describe() -- what this server is, what it keeps, and what it does when its memory is full
+    return call('INFO', 'server') .. call('INFO', 'persistence') .. call('INFO', 'memory')
 end
