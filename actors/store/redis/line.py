@@ -17,7 +17,7 @@ from coredis.retry import NoRetryPolicy
 
 from actors.core.errors import StoreBusy
 from actors.store.redis import library
-from actors.store.redis.faults import redis_errors, store_error
+from actors.store.redis.faults import first_contact, redis_errors
 from actors.store.redis.library import Client
 from actors.store.redis.server import Server
 from actors.store.redis.url import Options
@@ -38,6 +38,7 @@ class Line:
         self._prefix = f"{{{options.prefix}}}:"  # one hash tag: all keys of a system are in one slot of a cluster
         self._client: Client | None = None
         self._trouble: BaseException | None = None
+        self._answered = False  # it has been the right server, so whatever is wrong is not the URL
         self._tried = trio.Event()  # whether the line is up, or can't be
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -57,18 +58,22 @@ class Line:
         """The answer of a function within the timeout, or a `StoreError`. `confirm`: not before it is kept as the
         options ask.
         """
-        client, where = self._client, str(self._server)
-        if client is None:
-            trouble = self._trouble or TimeoutError("no connection yet")
-            raise store_error(trouble, where) from trouble
+        client = self._client
         try:
-            kept = self._confirming(client) if confirm else nullcontext()
-            with redis_errors(where), trio.fail_after(self._options.timeout), kept:
-                return await library.call(client, function, self._prefix, *arguments)
+            with redis_errors(str(self._server)):
+                if client is None:
+                    raise self._trouble or TimeoutError("no connection yet")
+                kept = self._confirming(client) if confirm else nullcontext()
+                with trio.fail_after(self._options.timeout), kept:
+                    reply = await library.call(client, function, self._prefix, *arguments)
         except StoreBusy as error:
-            if isinstance(error.__cause__, (trio.TooSlowError, TimeoutError)):
+            if client is not None and isinstance(error.__cause__, (trio.TooSlowError, TimeoutError)):
                 client.connection_pool.disconnect()  # who is silent for so long may be gone without a word
-            raise
+            if self._answered:
+                raise
+            raise first_contact(error, tls=self._server.tls is not None) from error.__cause__
+        self._answered = True
+        return reply
 
     def _confirming(self, client: Client) -> AbstractContextManager[object]:
         options = self._options

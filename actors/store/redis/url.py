@@ -107,9 +107,22 @@ def _credentials(username: str, password: str) -> Credentials:
 
 
 def _tls(given: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=given.pop("ssl_ca_certs", None))
-    if certfile := given.pop("ssl_certfile", None):
-        context.load_cert_chain(certfile, given.pop("ssl_keyfile", None))
+    authorities = given.pop("ssl_ca_certs", None)
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except OSError as error:  # an SSLError is one
+        raise BadOption("ssl_ca_certs", authorities, f"a file of certificates, in PEM ({_why(error)})") from None
+    certfile, keyfile = given.pop("ssl_certfile", None), given.pop("ssl_keyfile", None)
+    if certfile is not None:
+        try:
+            context.load_cert_chain(certfile, keyfile, password="")  # or OpenSSL asks the terminal for it
+        except (OSError, ValueError) as error:
+            expected = (
+                f"a certificate with its key, in PEM and not encrypted, or the key in ssl_keyfile ({_why(error)})"
+            )
+            raise BadOption("ssl_certfile", certfile, expected) from None
+    elif keyfile is not None:
+        raise BadOption("ssl_keyfile", keyfile, "ssl_certfile beside it")
     context.check_hostname = _yes("ssl_check_hostname", given.pop("ssl_check_hostname", "true"))
     match given.pop("ssl_cert_reqs", "required"):
         case "required":
@@ -120,6 +133,10 @@ def _tls(given: dict[str, str]) -> ssl.SSLContext:
         case other:
             raise BadOption("ssl_cert_reqs", other, "required or none")
     return context
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _options(given: dict[str, str]) -> dict[str, Any]:
@@ -134,6 +151,9 @@ def _options(given: dict[str, str]) -> dict[str, Any]:
                 read[name] = _number(name, text, int, "a whole number")
             case "fsync" | "strict":
                 read[name] = _yes(name, text)
+            case _ if name.startswith("ssl_"):
+                known = "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_check_hostname or ssl_cert_reqs"
+                raise BadOption("store", name, f"{known}, and a URL that begins with rediss")
             case _:
                 raise BadOption("store", name, "prefix, timeout, replicas, fsync, strict, db, ssl_... or sentinel_...")
     return read
