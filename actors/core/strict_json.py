@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -89,9 +90,10 @@ def loads(text: bytes | str) -> Any:
     Raises `NotJSON` with the reason.
     """
     try:
-        given = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_float, parse_int=_int
-        )
+        if isinstance(text, str) and not text.startswith("\ufeff"):
+            given = _DECODER.decode(text)
+        else:
+            given = json.loads(text, **_HOOKS)  # it finds out the encoding, or says what is wrong with the mark
     except NotJSON:
         raise
     except RecursionError:
@@ -130,3 +132,12 @@ def _int(digits: str) -> int:
     if len(digits) > 20 or not _LEAST <= (number := int(digits)) <= _LONGEST:
         raise NotJSON(f"the integer {quote(digits[:30])} is beyond 64 bits")
     return number
+
+
+_HOOKS: Final[Mapping[str, Any]] = {
+    "object_pairs_hook": _unique_keys,
+    "parse_constant": _no_constant,
+    "parse_float": _float,
+    "parse_int": _int,
+}
+_DECODER: Final = json.JSONDecoder(**_HOOKS)  # `json.loads` would make one for every text
