@@ -11,9 +11,8 @@ from typing import Final
 
 import attrs
 import trio
-from starlette.datastructures import Headers
-
 from actors.core.job import JobRecord
+from actors.server.headers import Headers
 from actors.server.problems import Problem, not_found
 from actors.server.tokens import Role, Token, match_token, tokens_in
 

@@ -6,11 +6,9 @@ No ASGI lifespan: the server is a task in the nursery of whoever serves, and sta
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import Final
 
 import trio
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -21,6 +19,7 @@ from actors.server.access import Caller, Gate, forbidden
 from actors.server.ask import Ask
 from actors.server.calls import CALLS
 from actors.server.calls.about import PAGES
+from actors.server.headers import Headers
 from actors.server.origin import check_host, check_origin, cors_headers, preflight_headers
 from actors.server.problems import RETRY_AFTER, Problem, problem_of
 from actors.server.routes import Routes
@@ -81,7 +80,7 @@ class Application:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = trio.current_time()
-        headers = Headers(scope=scope)
+        headers = Headers(scope["headers"])
         exchange = _Exchange(receive, send, headers)
         caller: Caller | None = None
         try:
@@ -100,12 +99,12 @@ class Application:
             response = Problem(
                 500, "fault", "A fault of the server: its log says more", error="Internal error"
             ).response()
-        added = MutableHeaders(raw=response.raw_headers)
-        for name, value in cors_headers(headers, self.settings.cors_origins).items():
-            added[name] = value
+        if self.settings.cors_origins:
+            for name, value in cors_headers(headers, self.settings.cors_origins).items():
+                response.headers[name] = value
         response.raw_headers.extend(SECURITY_HEADERS)
         if (self.closing or not exchange.is_read) and scope["http_version"] in ("1.0", "1.1"):
-            added["Connection"] = "close"
+            response.headers["Connection"] = "close"
         await exchange.send(response, has_body=scope["method"] != "HEAD")
         if log.isEnabledFor(logging.INFO):
             log.info(
@@ -146,11 +145,13 @@ class Application:
             headers=headers,
             path=parameters,
             receive=receive,
-            identify=partial(self._gate.caller, headers),
+            gate=self._gate,
             scope_of_call=trio.CancelScope(deadline=trio.current_time() + self.settings.patience),
         )
         with ask.scope_of_call:
             return await route.handler(ask), caller
+        if ask.is_reading:
+            raise Problem(408, "slow-body", "The body came too slowly: the request was given up")
         raise Problem(503, "late", LATE, error="No answer in time", headers={"Retry-After": RETRY_AFTER})
 
 

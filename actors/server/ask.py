@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 import orjson
 import trio
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from actors import System
 from actors.core import strict_json
-from actors.server.access import Caller
+from actors.server.access import Caller, Gate
+from actors.server.headers import Headers
 from actors.server.problems import Problem, clip
 from actors.server.query import Query
 from actors.server.settings import ServerSettings
 
 IN_PLACE: Final = 64 * 1024  # bytes of JSON read on the spot: a longer body is read in a thread, beside the loop
+_SLACK: Final = 0.02  # of a deadline: by less than that it is not moved, as moving it costs more than a byte is worth
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Ask:
     """A request whose caller is known and whose path is one of ours."""
 
@@ -35,12 +35,22 @@ class Ask:
     headers: Headers
     path: Mapping[str, str]
     receive: Receive
-    identify: Callable[[], Awaitable[Caller]]  # who calls, where that was not asked yet; raises the 401
-    scope_of_call: trio.CancelScope  # cancelled when the system does not answer in time
+    gate: Gate
+    scope_of_call: trio.CancelScope  # cancelled when the system does not answer in time, or the body does not come
+    is_reading: bool = False  # whether it is the body that is waited for
+
+    async def identify(self) -> Caller:
+        """Who calls, where that was not asked yet; raises the 401."""
+        return await self.gate.caller(self.headers)
 
     def be_patient(self, factor: float = 1.0) -> None:
         """Give the system `factor` times its usual time to answer, from now on."""
-        self.scope_of_call.deadline = trio.current_time() + factor * self.settings.patience
+        self._wait_until(trio.current_time(), factor * self.settings.patience)
+
+    def _wait_until(self, now: float, seconds: float) -> None:
+        """Move the deadline to so many seconds from now, if that makes a difference."""
+        if abs(self.scope_of_call.deadline - now - seconds) > _SLACK * seconds:
+            self.scope_of_call.deadline = now + seconds
 
     @property
     def query(self) -> Query:
@@ -54,31 +64,36 @@ class Ask:
         is encoded.
         """
         longest = self.settings.max_body if limit is None else limit
-        if self.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        if "content-encoding" in self.headers and self.headers.get("content-encoding", "").strip().lower() not in (
+            "",
+            "identity",
+        ):
             raise Problem(415, "content-encoding", "The body is encoded: expected it plain, without Content-Encoding")
         announced = self.headers.get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > longest:
             raise too_large(longest)
-        start = trio.current_time()
-        self.scope_of_call.deadline = math.inf  # the body has its own deadlines
-        end = start + self.settings.body_total
+        idle = self.settings.body_idle
+        now = trio.current_time()
+        end = now + self.settings.body_total
         chunks: list[bytes] = []
         size = 0
-        with trio.CancelScope(deadline=min(end, start + self.settings.body_idle)) as scope:
-            while True:
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > longest:
-                    raise too_large(longest)
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    self.be_patient()
-                    return b"".join(chunks)
-                scope.deadline = min(end, trio.current_time() + self.settings.body_idle)
-        raise Problem(408, "slow-body", "The body came too slowly: the request was given up")
+        self.is_reading = True
+        while True:
+            self._wait_until(now, min(idle, end - now))
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > longest:
+                raise too_large(longest)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+            now = trio.current_time()
+        self.is_reading = False
+        self.be_patient()
+        return b"".join(chunks)
 
     async def json(self, limit: int | None = None) -> Any:
         """The body as JSON values, strictly read."""
@@ -98,7 +113,10 @@ class Ask:
         return as_object(await self.json())
 
     def _check_media_type(self) -> None:
-        media_type, _, parameters = self.headers.get("content-type", "").partition(";")
+        given = self.headers.get("content-type", "")
+        if given == "application/json":
+            return
+        media_type, _, parameters = given.partition(";")
         media_type = media_type.strip().lower()
         charset = parameters.lower().replace(" ", "").replace('"', "").partition("charset=")[2].partition(";")[0]
         if media_type != "application/json" and not (
@@ -139,6 +157,18 @@ def as_object(given: Any) -> dict[str, Any]:
     return given
 
 
+class _JsonAnswer(Response):
+    """starlette's, with its headers made at once: what has one body and one type needs no look at either."""
+
+    media_type = "application/json"
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Those given, the length and the type."""
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")]
+        if headers is not None:
+            self.raw_headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
 def answer(given: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
-    return Response(orjson.dumps(given), status, headers, "application/json")
+    return _JsonAnswer(orjson.dumps(given), status, headers)

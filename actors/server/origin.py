@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-
+from actors.server.headers import Headers
 from actors.server.problems import Problem
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -30,15 +30,20 @@ def is_loopback(host: str) -> bool:
 def check_host(headers: Headers) -> None:
     """Refuse a request that was sent to another name: a page elsewhere may have bound its name to this machine."""
     given = headers.getlist("host")
-    host = "" if len(given) != 1 else given[0]
+    if len(given) != 1 or not _is_ours(given[0]):
+        said = "This server answers to localhost, 127.x.x.x and [::1] only, as it has no tokens"
+        raise Problem(421, "wrong-host", said, error="Wrong Host")
+
+
+@lru_cache(maxsize=64)  # the same client says the same each time, and an address takes long to read
+def _is_ours(host: str) -> bool:
+    """Whether the value of a Host header means this machine."""
     if host.startswith("["):
         name, _, port = host.partition("]")
         name, port = name[1:], port.removeprefix(":")
     else:
         name, _, port = host.partition(":")
-    if not is_loopback(name) or (port and not port.isdecimal()):
-        said = "This server answers to localhost, 127.x.x.x and [::1] only, as it has no tokens"
-        raise Problem(421, "wrong-host", said, error="Wrong Host")
+    return is_loopback(name) and (not port or port.isdecimal())
 
 
 def check_origin(method: str, headers: Headers, allowed: tuple[str, ...]) -> None:

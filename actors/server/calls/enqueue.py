@@ -80,9 +80,9 @@ def _failed(problem: Problem) -> dict[str, Any]:
 
 
 def _idempotency_key(ask: Ask) -> str | None:
-    given = ask.headers.getlist("idempotency-key")
-    if not given:
+    if "idempotency-key" not in ask.headers:
         return None
+    given = ask.headers.getlist("idempotency-key")
     if len(given) > 1 or not 0 < len(given[0]) <= LONGEST_KEY or not (given[0].isascii() and given[0].isprintable()):
         said = f"expected one header of 1 to {LONGEST_KEY} printable ASCII characters"
         raise Problem(422, "wrong-fields", f"Idempotency-Key: {said}", errors=[("Idempotency-Key", said)])
