@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 import trio
+
 from actors.core.job import JobRecord
 from actors.server.headers import Headers
 from actors.server.problems import Problem, not_found
