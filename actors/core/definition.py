@@ -131,6 +131,8 @@ class JobDefinition:
     def from_fields(self, fields: Any) -> Any:
         """The payload object made of JSON values; `BadPayload` naming every wrong field at once."""
         try:
+            if self._are_as_they_are(fields):
+                return self.payload_class(**fields)
             return self.registry.converter(explain=False).structure(fields, self.payload_class)
         except Exception:
             pass
@@ -138,6 +140,17 @@ class JobDefinition:
             return self.registry.converter(explain=True).structure(fields, self.payload_class)
         except Exception as error:
             raise BadPayload(self.name, _bounded(codec.problems(error))) from None
+
+    def _are_as_they_are(self, fields: Any) -> bool:
+        """Whether these JSON values are all fields of a flat payload, as they are: they need no converter."""
+        flat = self.flat
+        if flat is None or type(fields) is not dict or len(fields) != len(flat):
+            return False
+        for name, kinds in flat:
+            kind = type(fields.get(name))
+            if kind not in kinds or (kind is int and float in kinds):  # which becomes a float
+                return False
+        return True
 
     def decode(self, text: str) -> Any:
         """The inverse of `encode`."""
