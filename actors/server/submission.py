@@ -110,8 +110,10 @@ def read_submission(given: Any, registry: Registry, *, max_payload: int | None =
     if taken := collisions(registry[type]):
         said = f"{', '.join(taken)}: such a field of {type} needs the nested form: {{type, data, options}}"
         raise Problem(422, "nested-form-only", said, errors=[(name, "only under data") for name in taken])
-    options = {name: member for name, member in body.items() if name in OF_ONE_JOB}
-    data = {name: member for name, member in body.items() if name not in OF_ONE_JOB and name != "type"}
+    data = {name: member for name, member in body.items() if name != "type"}
+    options: dict[str, Any] = {}
+    if not OF_ONE_JOB.isdisjoint(data):
+        options = {name: data.pop(name) for name in body if name in OF_ONE_JOB}
     return _read(type, data, options, registry, OF_ONE_JOB, "", "", max_payload)
 
 
