@@ -26,7 +26,10 @@ import trio.testing
 from trio.testing import MockClock
 
 import actors
+from actors.core import strict_json
 from actors.core.events import Event
+from actors.server import Application, bind, serve
+from actors.server.connection import Connection
 from actors.store.memory import MemoryStore
 from actors.store.sqlite import SQLiteStore
 from actors.store.sqlite.thread import SqlThread
@@ -88,6 +91,10 @@ class Counted:
             MemoryStore.commit.__code__: "commits",
             Writer.commit.__code__: "commits",  # (a coroutine that goes on is counted again)
         }
+
+    def name(self, function: Callable[..., Any], name: str) -> None:
+        """Count the calls of `function`, too."""
+        self._named[function.__code__] = name
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         if event == "call":
@@ -248,3 +255,64 @@ def test_a_commit_costs_one_thread_hop_at_most(tmp_path: Path, monkeypatch: pyte
         assert made["hop"] <= made["commit"] + 2 + seconds  # each second it looks whether others have committed
 
     trio.run(run)
+
+
+CLIENTS = 50
+POSTS = 4  # of each
+BODY = b'{"type": "job"}'
+POST = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+POST += b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+async def post(system: actors.System, start: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
+    """Clients that are connected post together, each the next one when the last one is answered."""
+    (listening,) = bind("127.0.0.1", 0)
+    port, ended = listening.getsockname()[1], trio.Event()
+    async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as stack:
+        await nursery.start(serve, Application(system), [listening], ended)
+        clients: list[trio.SocketStream] = []
+        for _ in range(CLIENTS):
+            clients.append(await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)))
+
+        async def talk(client: trio.SocketStream, times: int) -> None:
+            for _ in range(times):
+                await client.send_all(POST)
+                got = b""
+                while not got.endswith(b"}"):
+                    got += await client.receive_some()
+                assert got.startswith(b"HTTP/1.1 202 ")
+
+        await talk(clients[0], 1)  # what is made once is made now
+        with start():
+            async with trio.open_nursery() as talking:
+                for client in clients:
+                    talking.start_soon(talk, client, POSTS)
+        ended.set()
+
+
+def test_a_post_costs_no_more_operations_than_it_did(tmp_path: Path) -> None:
+    """One parse, one write to the socket, one cancel scope; and those that come together are committed together."""
+    jobs = CLIENTS * POSTS
+    counted = Counted(jobs)
+    counted.name(Connection._write, "answers written")
+    counted.name(strict_json.loads, "parses")
+
+    @contextmanager
+    def start() -> Iterator[None]:
+        sys.setprofile(counted)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    async def run() -> None:
+        registry, _ = registered(False)
+        async with open_one(registry, SQLiteStore(tmp_path / "jobs.db", inline=True), None, 1) as system:
+            await post(system, start)
+
+    trio.run(run)
+    made = counted.by_name
+    assert made["parses"] == jobs
+    assert made["answers written"] == jobs  # head and body in one piece, on the spot: a write that waits counts twice
+    assert made["commits"] <= jobs / 4  # measured: 12 to 50 at a time
+    assert made["scopes"] <= 2 * jobs + 2 * made["commits"] + 10  # one is the call's, one of anycorn's task
