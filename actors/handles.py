@@ -28,12 +28,12 @@ from actors.core.schedule import (
     to_instant,
 )
 from actors.core.value import value
+from actors.crew import Crew
 from actors.links import Links, check_asked_id, dead_query
 from actors.mailbox import ask, command, tell
 from actors.stats import Tally, stats
 from actors.store.port import Page, Query
 from actors.timetable import ScheduleInfo
-from actors.worker import Crew
 
 R_co = TypeVar("R_co", covariant=True)
 

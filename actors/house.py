@@ -32,6 +32,7 @@ from actors.core.errors import (
 from actors.core.events import LOOP_BLOCKED, Event
 from actors.core.options import check_count, check_queue
 from actors.core.registry import Registry
+from actors.crew import Crew
 from actors.handles import (
     Handle,
     Queues,
@@ -43,7 +44,7 @@ from actors.mailbox import Reply, tell
 from actors.run import Desk
 from actors.store import Store, store_from_url
 from actors.system import ShutdownReport, System
-from actors.worker import Crew, job_on
+from actors.worker import job_on
 
 DEFAULT_LEASE: Final = 30.0  # seconds a silent process keeps its jobs, where the store can't see that it died
 SHORTEST_LEASE: Final = 0.1  # seconds; a third of it lies between two beats

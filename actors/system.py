@@ -31,6 +31,7 @@ from actors.core.job import STATES, JobRecord, State, moment
 from actors.core.options import Options, check_count
 from actors.core.registry import Registry
 from actors.core.schedule import At, CatchUp, CronExpression, Every, Overlap, timing
+from actors.crew import Crew
 from actors.handles import (
     DeadLetters,
     Events,
@@ -46,7 +47,7 @@ from actors.links import Links, check_asked_id, check_limit, check_words
 from actors.mailbox import Reply, ask, command, tell
 from actors.stats import Stats, stats
 from actors.store.port import Page, Query
-from actors.worker import Crew, WorkerInfo
+from actors.worker import WorkerInfo
 
 R = TypeVar("R")
 

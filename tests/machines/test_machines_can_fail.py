@@ -302,7 +302,7 @@ def nobody_looks_for_new_jobs(patch: Patch) -> None:
 
 @mutation(4, 15, 20)
 def what_is_cut_short_is_not_given_back(patch: Patch) -> None:
-    patch.setattr("actors.worker.Crew.report", lambda self, ended: None)
+    patch.setattr("actors.crew.Crew.report", lambda self, ended: None)
 
 
 SHORT = (

@@ -15,9 +15,9 @@ import actors
 from actors import hub, queue
 from actors.core.errors import Stopped
 from actors.core.job import NO_DETAILS, JobRecord, JobSpec, Standing
+from actors.crew import Crew
 from actors.intake import Intake
 from actors.run import Desk
-from actors.worker import Crew
 
 
 def running(id: str) -> JobRecord:
