@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import inspect
 import traceback
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -20,17 +18,8 @@ DEEPEST: Final = 8  # levels kept of nested groups
 
 
 @types.coroutine
-def drive(body: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> Generator[Any, Any, Any]:
-    """Await `body`, and call `suspended` once, when (and if) it suspends for the first time.
-
-    A body that never suspends can't be cancelled or timed out, so what that takes is prepared only here.
-    """
-    step = contextvars.copy_context().run  # what a body sets does not leak into the worker's next job
-    try:
-        trap = step(body.send, None)
-    except StopIteration as stop:
-        return stop.value
-    suspended()
+def drive(body: Coroutine[Any, Any, Any], step: Callable[..., Any], trap: Any) -> Generator[Any, Any, Any]:
+    """Await the rest of `body`, which has suspended at `trap`; `step` calls in its context."""
     while True:
         thrown: BaseException | None = None
         given: Any = None
@@ -46,7 +35,7 @@ def drive(body: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> Gene
 
 def as_coroutine(given: Any) -> Coroutine[Any, Any, Any]:
     """What a body's call returned, as a coroutine; `TypeError` when it is not awaitable."""
-    if inspect.iscoroutine(given):
+    if type(given) is types.CoroutineType:
         return given
     return _await(given)
 

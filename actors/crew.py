@@ -31,7 +31,7 @@ class Crew:
         self.size = size
         self.desk = desk
         self.threads = threads
-        self.running: dict[str, Run] = {}
+        self.running: dict[str, Run] = {}  # those whose bodies have suspended
         self.stopped_early: dict[
             str, tuple[int, Reason]
         ] = {}  # told to stop while still in a list: id -> (run, reason)
@@ -103,6 +103,10 @@ class Crew:
     def info(self) -> list[WorkerInfo]:
         """The workers, by number."""
         return [worker.info() for _, worker in sorted(self.workers.items())]
+
+    def active(self) -> int:
+        """How many workers have a job under way."""
+        return sum(worker.busy for worker in self.workers.values())
 
     def _hire_up_to(self, size: int) -> None:
         number = 0

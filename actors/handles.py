@@ -237,7 +237,7 @@ class QueueHandle:
         return QueueInfo(
             name=self.name,
             workers=0 if crew is None else crew.size,
-            active=0 if crew is None else len(crew.running),
+            active=0 if crew is None else crew.active(),
             paused=f"paused/{self.name}" in settings,
             limit=self._limit,
             stats=tallies.get(self.name, Tally()),

@@ -1,14 +1,17 @@
 """One worker: a task that runs one body at a time, so the number of workers is the concurrency.
 
-One place (`Worker._run_next`) catches what a job raises. The reason of a stop decides the outcome, never a flag or a
-compared deadline.
+A job is run in two halves: `Worker._start` steps its body to the first suspension, where most small ones are over
+already; `Worker._go_on` awaits the rest. These two catch what a job raises. The reason of a stop decides the outcome,
+never a flag or a compared deadline.
 """
 
 from __future__ import annotations
 
+import contextvars
 import math
+from collections.abc import Awaitable
 from types import FrameType
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import trio
 
@@ -35,11 +38,19 @@ class WorkerInfo:
 def job_on(frame: FrameType | None) -> JobRecord | None:
     """The job whose body is being run on this stack (another thread's, or one's own); None when none is."""
     while frame is not None:
-        if frame.f_code is Worker._run_next.__code__:
-            job: JobRecord = frame.f_locals["job"]
-            return job
+        if frame.f_code is Worker._start.__code__ or frame.f_code is Worker._go_on.__code__:
+            run: Run | None = frame.f_locals.get("run")
+            return None if run is None else run.job
         frame = frame.f_back
     return None
+
+
+class _Suspended(NamedTuple):
+    """A job whose body has suspended, and what is left of the body."""
+
+    run: Run
+    call: ThreadCall | None
+    body: Awaitable[Any]
 
 
 class Foreman(Protocol):
@@ -105,9 +116,13 @@ class Worker:
         self._list: list[JobRecord] = []  # what is left of it, the next job last
         self._ended: list[Ended] = []  # not yet reported
         self._scope = trio.CancelScope()
-        self._exposed = False  # the scope may have been cancelled: the last body suspended
         self._suspended_lately = False  # a body of the list under way did
         self._lingering: tuple[Run, ThreadCall] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a job under way."""
+        return self._run is not None
 
     def info(self) -> WorkerInfo:
         """What it does now."""
@@ -127,9 +142,9 @@ class Worker:
                 with trio.CancelScope() as self._scope:
                     while True:
                         if self._list:
-                            await self._run_next(self._list.pop())
-                            if self._exposed:
-                                self._exposed = False
+                            rest = self._start(self._list.pop())
+                            if rest is not None:
+                                await self._go_on(rest)
                                 if self._scope.cancel_called:
                                     break
                         else:
@@ -150,11 +165,14 @@ class Worker:
 
     # One job
 
-    async def _run_next(self, job: JobRecord) -> None:
-        """The one place that catches what a job raises."""
+    def _start(self, job: JobRecord) -> _Suspended | None:
+        """Run a job up to its body's first suspension; None when it is over by then.
+
+        Such a job can't be stopped, for no one else has a turn meanwhile: it is not entered anywhere, nothing is armed
+        for it, and it costs no coroutine but its own.
+        """
         crew = self.crew
         run = self._run = Run(job, crew.desk)
-        crew.running[job.spec.id] = run
         call: ThreadCall | None = None
         error: BaseException | None = None
         result: str | None = None
@@ -165,7 +183,29 @@ class Worker:
             payload = read_payload(definition, job)
             if definition.options.run_in == "thread":
                 call = ThreadCall(run, definition, payload, crew.threads)
-            given = await drive(make_body(run, definition, payload, call), self._suspended)
+            body = make_body(run, definition, payload, call)
+            step = contextvars.copy_context().run  # what a body sets does not leak into the worker's next job
+            try:
+                trap = step(body.send, None)
+            except StopIteration as stop:
+                given = stop.value
+            else:
+                return _Suspended(run, call, drive(body, step, trap))
+            if given is not None:
+                result = result_text(given)
+        except BaseException as raised:
+            error = raised
+        self._finish(run, result, error)
+        return None
+
+    async def _go_on(self, rest: _Suspended) -> None:
+        """Await the rest of a body that has suspended."""
+        run, call = rest.run, rest.call
+        error: BaseException | None = None
+        result: str | None = None
+        try:
+            self._expose(run)
+            given = await rest.body
             if given is not None:
                 result = result_text(given)
         except BaseException as raised:
@@ -178,16 +218,13 @@ class Worker:
             run.abandoned = True
         self._finish(run, result, error)
 
-    def _suspended(self) -> None:
+    def _expose(self, run: Run) -> None:
         """The body waits for something: from now on it can be stopped, and others need not wait for it."""
-        run, scope = self._run, self._scope
-        assert run is not None
-        run.scope = scope
-        self._exposed = self._suspended_lately = True
-        if run.reason is not None:
-            scope.cancel()
-        elif (timeout := run.job.spec.timeout) is not None:
-            scope.deadline = trio.current_time() + timeout
+        run.scope = self._scope
+        self.crew.running[run.job.spec.id] = run
+        self._suspended_lately = True
+        if (timeout := run.job.spec.timeout) is not None:
+            self._scope.deadline = trio.current_time() + timeout
             self.crew.watch()
         if self._list:
             self._pass_on()
@@ -209,10 +246,10 @@ class Worker:
                 kept = what_is_kept(error, job, now)
         if run.scope is not None:
             run.scope = None
+            del crew.running[job.spec.id]
             if job.spec.timeout is not None:
                 self._scope.deadline = math.inf
         self._run = None
-        crew.running.pop(job.spec.id, None)
         self.processed += 1
         left = run.stuck or run.abandoned or crew.is_late()
         self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), left, run.stuck))

@@ -59,6 +59,8 @@ VERBS: Final[Mapping[Step, str]] = {
     "replay": "be replayed",
 }
 
+((_COMPLETED_FROM, _COMPLETED),) = TRANSITIONS["complete"].items()
+
 FAILURES: Final[frozenset[Step]] = frozenset({"retry", "bury"})  # the steps that cost an attempt
 CRASHES: Final[frozenset[Step]] = frozenset({"lose", "quarantine"})  # the steps that count a dead process
 
@@ -92,6 +94,27 @@ def advance(job: JobRecord, step: Step, now: int, *, run_at: int | None = None, 
         old.run_at if run_at is None else run_at,
         old.started_at,
         now if state in FINAL else None,
+        None,
+    )
+
+
+def complete(job: JobRecord, now: int) -> Standing:
+    """`advance(job, "complete", now)`, equal to it field by field, without looking up a step that is known: nearly
+    every job takes this one, and half the time of `advance` goes into what other steps need.
+    """
+    old = job.standing
+    if old.state != _COMPLETED_FROM:
+        raise WrongState(job.spec.id, old.state, VERBS["complete"])
+    return Standing(
+        old.seq,
+        _COMPLETED,
+        old.version + 1,
+        old.attempt,
+        old.runs,
+        old.crashes,
+        old.run_at,
+        old.started_at,
+        now,
         None,
     )
 

@@ -26,7 +26,6 @@ from actors.queue.endings import Endings
 from actors.queue.floor import Books, Floor
 from actors.queue.messages import (
     Act,
-    Ended,
     Enqueue,
     Finish,
     Fire,
@@ -186,9 +185,7 @@ class Queue:
     def _fold(self, turn: Turn, message: Message) -> None:
         match message:
             case Report():
-                for ended in message.ended:
-                    self._end(turn, ended)
-                self._floor.heard(message.ended[0].job.spec.queue, suspended=message.suspended)
+                self._report(turn, message)
             case Enqueue():
                 self._admission.enqueue(turn, message)
             case Noted():
@@ -224,10 +221,12 @@ class Queue:
             case _:
                 assert_never(message)
 
-    def _end(self, turn: Turn, ended: Ended) -> None:
-        if isinstance(ended.error, Stopped) and ended.error.reason == "shutdown":
-            self._stop_claiming(turn)  # cancelled from outside: the workers know it first
-        self._endings.end(turn, ended)
+    def _report(self, turn: Turn, report: Report) -> None:
+        for ended in report.ended:
+            if ended.error is not None and isinstance(ended.error, Stopped) and ended.error.reason == "shutdown":
+                self._stop_claiming(turn)  # cancelled from outside: the workers know it first
+                break
+        self._endings.end(turn, report)
 
     def _fire(self, turn: Turn, message: Fire) -> None:
         group = turn.new_group()

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from actors.core.errors import Snooze, Stopped
 from actors.core.job import AttemptError, JobRecord
-from actors.core.lifecycle import advance
+from actors.core.lifecycle import advance, complete
 from actors.core.registry import Registry
 from actors.core.retry import DEFAULT_POLICY, Policy, decide, decide_lost, policy_from_json
+from actors.intake import Order
 from actors.queue.floor import Floor
-from actors.queue.messages import Ended
+from actors.queue.messages import Ended, Report
 from actors.queue.turn import Turn
 from actors.store.port import Outcome, ScheduleError, Write
 
@@ -28,26 +29,32 @@ class Endings:
         self._rng = rng
         self.late = 0  # reports that were refused, ever
 
-    def end(self, turn: Turn, ended: Ended) -> None:
-        """One run is over: the hot path of the system."""
-        job, error = ended.job, ended.error
-        told = self._floor.returned(job, ended.at, replaced=ended.replaced)
-        if ended.note is not None:
-            turn.note(job, ended.note)
-        turn.ended.append(len(turn.batch.writes))
-        if error is not None:
-            # a stop that crossed the report: the cancel was accepted, so the job is not retried
-            self._fail(turn, ended, Stopped("user") if told else error)
-            return
-        after = advance(job, "complete", ended.at)
-        group = 0
-        if ended.children:
-            group = turn.new_group()
-            for order in ended.children:
-                turn.insert(order.insert, group)
-                self._floor.stir(order.insert.spec.queue)
-        turn.batch.writes.append(Write(job=job, after=after, step="complete", result=ended.result, group=group))
-        self._floor.account(job, "complete", stuck=ended.stuck)
+    def end(self, turn: Turn, report: Report) -> None:
+        """Runs are over: the hot path of the system, so what can be done once for a report is not done for each job."""
+        floor, writes = self._floor, turn.batch.writes
+        told = floor.returned(report)
+        accounting = not floor.claiming
+        turn.ended.extend(range(len(writes), len(writes) + len(report.ended)))  # one write each
+        for ended in report.ended:
+            job = ended.job
+            if ended.note is not None:
+                turn.note(job, ended.note)
+            if ended.error is not None:
+                # a stop that crossed the report: the cancel was accepted, so the job is not retried
+                self._fail(turn, ended, Stopped("user") if job.spec.id in told else ended.error)
+                continue
+            group = self._insert_children(turn, ended.children) if ended.children else 0
+            writes.append(Write(job, complete(job, ended.at), "complete", ended.result, None, group))
+            if accounting:
+                floor.account(job, "complete", stuck=ended.stuck)
+
+    def _insert_children(self, turn: Turn, children: Sequence[Order]) -> int:
+        """Insert them if the success that makes them is kept: the number of the group."""
+        group = turn.new_group()
+        for order in children:
+            turn.insert(order.insert, group)
+            self._floor.stir(order.insert.spec.queue)
+        return group
 
     def _fail(self, turn: Turn, ended: Ended, error: BaseException) -> None:
         job = ended.job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
@@ -12,6 +13,9 @@ from actors.core.lifecycle import ALONE_FROM, Step, advance
 from actors.queue.lane import QUICK, TAKE_BACK_AFTER, Lane
 from actors.queue.turn import Turn
 from actors.store.port import Batch, Claim, Write
+
+
+NOBODY: Final[set[str]] = set()
 
 
 @attrs.define
@@ -61,11 +65,6 @@ class Floor:
         if (lane := self._lanes.get(queue)) is not None:
             lane.resize(capacity, now)
 
-    def heard(self, queue: str, *, suspended: bool) -> None:
-        """What the last report of this queue told of its bodies."""
-        if (lane := self._lanes.get(queue)) is not None:
-            lane.suspends = suspended
-
     def stuck(self, job: JobRecord) -> None:
         """This job's place is free for another one, though it has not ended."""
         if (lane := self._lanes.get(job.queue)) is not None:
@@ -113,8 +112,7 @@ class Floor:
             by_queue = {}
             for job in claimed:
                 by_queue.setdefault(job.queue, []).append(job)
-        for job in claimed:
-            self._held[job.spec.id] = job
+        self._held.update({job.spec.id: job for job in claimed})
         suspects = [job for job in claimed if job.standing.crashes >= ALONE_FROM]
         for claim in batch.claims:
             lane = self._lanes[claim.queue]
@@ -136,20 +134,29 @@ class Floor:
             self._alone = job.id
             self._lanes[job.queue].hand_out([job], now)
 
-    def returned(self, job: JobRecord, at: int, *, replaced: bool) -> bool:
-        """A worker has reported this job; whether it was told to stop. `replaced`: its place counts as free already."""
-        id = job.spec.id
-        claimed_at = job.standing.started_at or at
-        self._held.pop(id, None)
-        if id == self._alone:
+    def returned(self, report: Report) -> set[str]:
+        """A worker has reported these jobs; those of them (by id) that were told to stop."""
+        held = self._held
+        count = quick = 0
+        for ended in report.ended:
+            job = ended.job
+            held.pop(job.spec.id, None)
+            if not ended.replaced:  # else its place counts as free already
+                count += 1
+                if 0 <= ended.at - (job.standing.started_at or ended.at) <= QUICK:
+                    quick += 1
+        last = report.ended[-1]
+        if (lane := self._lanes.get(last.job.spec.queue)) is not None:
+            lane.suspends = report.suspended
+            lane.ended(last.at, count, quick)
+        if self._alone is None and not self._told:
+            return NOBODY
+        ids = {ended.job.spec.id for ended in report.ended}
+        if self._alone in ids:
             self._alone = None
-        lane = self._lanes.get(job.spec.queue)
-        if lane is not None:
-            lane.ended(at, 0 if replaced else 1, quick=0 <= at - claimed_at <= QUICK)
-        if self._told and id in self._told:
-            self._told.discard(id)
-            return True
-        return False
+        told = self._told & ids
+        self._told -= told
+        return told
 
     def tell_to_stop(self, stops: Iterable[tuple[str, Reason]]) -> list[str]:
         """Tell the workers of these jobs, once each; the ids of those that are not here."""

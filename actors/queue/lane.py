@@ -44,8 +44,10 @@ class Lane:
     waiting_since: int | None = None  # unstarted jobs have been out at least since then
     moved: int = 0  # finished since then
 
-    def ended(self, now: int, count: int, *, quick: bool) -> None:
-        """`count` jobs were reported at `now`; those that ended soon after their claim let others be claimed ahead."""
+    def ended(self, now: int, count: int, quick: int) -> None:
+        """`count` jobs had been reported by `now`; the `quick` of them, that ended soon after their claim, let others be
+        claimed ahead.
+        """
         self.out -= count
         self.moved += count
         if not quick:
@@ -53,7 +55,7 @@ class Lane:
         if not 0 <= now - self.window <= PREFETCH_WINDOW:
             self.recent = self.finished if 0 <= now - self.window <= 2 * PREFETCH_WINDOW else 0
             self.window, self.finished = now, 0
-        self.finished += count
+        self.finished += quick
 
     def wanted(self, now: int) -> int:
         """How many jobs to claim now."""

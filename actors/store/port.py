@@ -61,7 +61,7 @@ class Insert:
     group: int = 0
 
 
-@value(kw_only=True)
+@value
 class Write:
     """One step of one job: applies only if the stored version is still `job.standing.version` (and the job exists).
 
