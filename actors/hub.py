@@ -153,11 +153,12 @@ class Hub:
 
     def _log(self, tick: Ticked) -> None:
         """One line per start, end and failure, with the job's id, type, attempt and duration; never its payload."""
-        if log.isEnabledFor(logging.INFO):
+        every = log.isEnabledFor(logging.INFO)
+        if every:
             for job in tick.outcome.claimed:
                 _write_line(logging.INFO, "job:started", job)
         for index, write in enumerate(tick.batch.writes):
-            if index in tick.outcome.lost:
+            if (write.step == "complete" and not every) or index in tick.outcome.lost:
                 continue
             match write.after.state:
                 case "dead":

@@ -66,14 +66,14 @@ class Run:
     def __init__(self, job: JobRecord, desk: Desk) -> None:
         self.job = job
         self.reason: Reason | None = None
-        self.children: list[Order] = []
+        self.children: list[Order] | None = None  # made by the first one
         self.scope: trio.CancelScope | None = None  # set once the body has suspended: from then on it can be stopped
         self.stuck = False  # it ignores that it was stopped
         self.abandoned = False  # its thread is left to itself
         self._desk = desk
         self._dirty = False
         self._progress: Progress | None = None
-        self._lines: list[LogLine] = []
+        self._lines: list[LogLine] | None = None  # made by the first one
         self._saved = job.saved_json
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: int | None = None  # the body's thread, when it has one of its own
@@ -112,7 +112,13 @@ class Run:
     def log(self, text: str, /) -> None:
         """Keep a line with the job."""
         line = _line(text)
-        self._note(lambda: self._lines.append(LogLine(at=self._desk.clock.now(), run=self.fence, text=line)))
+
+        def add() -> None:
+            if self._lines is None:
+                self._lines = []
+            self._lines.append(LogLine(at=self._desk.clock.now(), run=self.fence, text=line))
+
+        self._note(add)
 
     async def save(self, state: Any) -> None:
         """Keep a durable cursor: returns once it is committed."""
@@ -136,6 +142,8 @@ class Run:
                 receive.close()  # nobody waits for the answer
                 tell(self._desk.inbox, Enqueue(orders=[order], reply=send, exempt=True))
             else:
+                if self.children is None:
+                    self.children = []
                 self.children.append(order)
             return order.insert.spec.id
 
@@ -170,7 +178,7 @@ class Run:
         if not self._dirty:
             return None
         self._dirty = False
-        lines, self._lines = self._lines, []
+        lines, self._lines = self._lines or (), None
         progress, self._progress = self._progress, None
         return Note(id=self.job.spec.id, run=self.fence, progress=progress, log=tuple(lines))
 

@@ -252,7 +252,7 @@ class Worker:
         self._run = None
         self.processed += 1
         left = run.stuck or run.abandoned or crew.is_late()
-        self._ended.append(Ended(job, now, result, error, kept, run.children, run.take(), left, run.stuck))
+        self._ended.append(Ended(job, now, result, error, kept, run.children or (), run.take(), left, run.stuck))
         if run.stuck:
             crew.return_stuck()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import attrs
@@ -11,11 +11,12 @@ import attrs
 from actors.core.job import JobRecord, Reason
 from actors.core.lifecycle import ALONE_FROM, Step, advance
 from actors.queue.lane import QUICK, TAKE_BACK_AFTER, Lane
+from actors.queue.messages import Report
 from actors.queue.turn import Turn
 from actors.store.port import Batch, Claim, Write
 
 
-NOBODY: Final[set[str]] = set()
+NOBODY: Final[frozenset[str]] = frozenset()
 
 
 @attrs.define
@@ -134,7 +135,7 @@ class Floor:
             self._alone = job.id
             self._lanes[job.queue].hand_out([job], now)
 
-    def returned(self, report: Report) -> set[str]:
+    def returned(self, report: Report) -> Collection[str]:
         """A worker has reported these jobs; those of them (by id) that were told to stop."""
         held = self._held
         count = quick = 0
