@@ -15,7 +15,6 @@ from actors.queue.messages import Report
 from actors.queue.turn import Turn
 from actors.store.port import Batch, Claim, Write
 
-
 NOBODY: Final[frozenset[str]] = frozenset()
 
 

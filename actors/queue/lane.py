@@ -45,8 +45,8 @@ class Lane:
     moved: int = 0  # finished since then
 
     def ended(self, now: int, count: int, quick: int) -> None:
-        """`count` jobs had been reported by `now`; the `quick` of them, that ended soon after their claim, let others be
-        claimed ahead.
+        """`count` jobs have been reported by `now`; the `quick` of them, which ended soon after their claim, let others
+        be claimed ahead.
         """
         self.out -= count
         self.moved += count

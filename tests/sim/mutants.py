@@ -52,10 +52,11 @@ class ClaimNotAtomic(MemoryStore):
             for old in sorted(ready, key=place)[: claim.limit]:
                 adds = {name: getattr(old.standing, name) + number for name, number in step.adds.items()}
                 fields: dict[str, Any] = {**step.sets, **adds}
+                was = jobs.rows[old.id]
                 new = jobs.current[old.id] = attrs.evolve(old, standing=attrs.evolve(old.standing, **fields))
-                jobs._leave(old)
+                jobs._leave(was)
                 jobs.now[new.queue, new.spec.priority, new.state] += 1
-                jobs._enter(new)
+                jobs._enter(jobs.rows[new.id])
                 outcome.claimed.append(new)
         return outcome
 

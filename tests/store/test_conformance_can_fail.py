@@ -57,10 +57,11 @@ class Slow(MemoryStore):
                     **{name: getattr(old.standing, name) + n for name, n in adds.items()},
                 }
                 new = attrs.evolve(old, standing=self.standing(old.standing, attrs.evolve(old.standing, **changes)))
+                was = self._jobs.rows[old.id]
                 self._jobs.current[old.id] = new
-                self._jobs._leave(old)
+                self._jobs._leave(was)
                 self._jobs.now[new.queue, new.spec.priority, new.state] += 1
-                self._jobs._enter(new)
+                self._jobs._enter(self._jobs.rows[new.id])
                 outcome.claimed.append(new)
         return outcome
 
@@ -159,9 +160,9 @@ class OnlyTheLastErrorKept(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         outcome = await super().commit(holder, tick, batch)
         for write in batch.writes:
-            if write.job.id in self._jobs.current:
-                stored = self._jobs.current[write.job.id]
-                stored.errors = stored.errors[-1:]  # type: ignore[misc]  # not allowed, and done
+            stored = self._jobs.current.get(write.job.id)
+            if stored is not None and len(stored.errors) > 1:
+                self._jobs.current[stored.id] = attrs.evolve(stored, errors=stored.errors[-1:])
         return outcome
 
 

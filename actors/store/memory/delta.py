@@ -4,10 +4,11 @@ decided here.
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Any, Final
 
 from actors.core.job import Standing, State
 from actors.core.lifecycle import PROMOTION, Bulk
+from actors.store.memory.rows import BEHIND, SEQ, Row
 
 _KEEP: Final = object()
 
@@ -36,25 +37,26 @@ class Delta:
         self._attempt = adds.get("attempt", 0)
         self._runs = adds.get("runs", 0)
         self._crashes = adds.get("crashes", 0)
-        self._run_at = sets.get("run_at", _KEEP)
-        self._started = sets.get("started_at", _KEEP)
-        self._finished = sets.get("finished_at", _KEEP)
-        self._holder = sets.get("holder", _KEEP)
+        self._run_at: Any = sets.get("run_at", _KEEP)
+        self._started: Any = sets.get("started_at", _KEEP)
+        self._finished: Any = sets.get("finished_at", _KEEP)
+        self._holder: Any = sets.get("holder", _KEEP)
 
-    def apply(self, old: Standing) -> Standing:
-        """The standing after the step."""
+    def apply(self, row: Row) -> Standing:
+        """The standing of this job after the step."""
+        seq, _, version, attempt, runs, crashes, was_run_at, was_started, was_finished, holder_was = row[SEQ:BEHIND]
         run_at, started, finished, holder = self._run_at, self._started, self._finished, self._holder
         return Standing(
-            old.seq,
+            seq,
             self.target,
-            old.version + self._version,
-            old.attempt + self._attempt,
-            old.runs + self._runs,
-            old.crashes + self._crashes,
-            old.run_at if run_at is _KEEP else cast(int, run_at),
-            old.started_at if started is _KEEP else cast("int | None", started),
-            old.finished_at if finished is _KEEP else cast("int | None", finished),
-            old.holder if holder is _KEEP else cast("str | None", holder),
+            version + self._version,
+            attempt + self._attempt,
+            runs + self._runs,
+            crashes + self._crashes,
+            was_run_at if run_at is _KEEP else run_at,
+            was_started if started is _KEEP else started,
+            was_finished if finished is _KEEP else finished,
+            holder_was if holder is _KEEP else holder,
         )
 
 

@@ -9,16 +9,17 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from actors.core.job import FINAL, JobRecord
-from actors.store.memory.lanes import SLACK, Snapshots
+from actors.store.memory.lanes import SLACK
+from actors.store.memory.rows import FINISHED_AT, ID, SEQ, STATE, Row, Rows, record
 
 End = tuple[int, int, str]
 """(finished_at, seq, id): the place of a finished job."""
 
 
-def numbered(current: Snapshots, id: str, seq: int) -> JobRecord | None:
+def numbered(rows: Rows, id: str, seq: int) -> Row | None:
     """The job with this id, unless it is another one that was given the id of a deleted job."""
-    record = current.get(id)
-    return record if record is not None and record.standing.seq == seq else None
+    row = rows.get(id)
+    return row if row is not None and row[SEQ] == seq else None
 
 
 class ByAge:
@@ -36,23 +37,23 @@ class ByAge:
         self._seqs.append(seq)
         self._ids.append(id)
 
-    def leave(self, current: Snapshots) -> None:
-        """A job was deleted; `current` knows already."""
+    def leave(self, rows: Rows) -> None:
+        """A job was deleted; the rows know already."""
         self._gone += 1
         if self._gone > SLACK and self._gone * 2 > len(self._ids):
             pairs = zip(self._seqs, self._ids, strict=True)
-            kept = [(seq, id) for seq, id in pairs if numbered(current, id, seq) is not None]
+            kept = [(seq, id) for seq, id in pairs if numbered(rows, id, seq) is not None]
             self._seqs = array("q", (seq for seq, _ in kept))
             self._ids = [id for _, id in kept]
             self._gone = 0
 
-    def newest(self, current: Snapshots, below: int | None) -> Iterator[JobRecord]:
+    def newest(self, rows: Rows, below: int | None) -> Iterator[JobRecord]:
         """The jobs by seq downwards, from just under `below`."""
         end = len(self._seqs) if below is None else bisect_left(self._seqs, below)
         for index in range(end - 1, -1, -1):
-            record = numbered(current, self._ids[index], self._seqs[index])
-            if record is not None:
-                yield record
+            row = numbered(rows, self._ids[index], self._seqs[index])
+            if row is not None:
+                yield record(row)
 
 
 class ByEnd:
@@ -68,37 +69,34 @@ class ByEnd:
         """How many entries, stale ones included."""
         return len(self._entries)
 
-    def add(self, record: JobRecord) -> None:
+    def add(self, row: Row) -> None:
         """Add a job that has just got to a final state."""
-        standing = record.standing
-        entry = (standing.finished_at or 0, standing.seq, record.spec.id)
+        entry = (row[FINISHED_AT] or 0, row[SEQ], row[ID])
         if not self._entries or entry > self._entries[-1]:
             self._entries.append(entry)
         else:
             insort(self._entries, entry)  # several ended at once, or the clock was set back
 
-    def leave(self, current: Snapshots) -> None:
-        """A finished job was deleted or runs again; `current` knows already."""
+    def leave(self, rows: Rows) -> None:
+        """A finished job was deleted or runs again; the rows know already."""
         self._stale += 1
         if self._stale > SLACK and self._stale * 2 > len(self._entries):
-            self._entries = [entry for entry in self._entries if _ended(current, entry) is not None]
+            self._entries = [entry for entry in self._entries if _ended(rows, entry) is not None]
             self._stale = 0
 
-    def latest(self, current: Snapshots, below: tuple[int, int] | None) -> Iterator[JobRecord]:
+    def latest(self, rows: Rows, below: tuple[int, int] | None) -> Iterator[JobRecord]:
         """The jobs by (finished_at, seq) downwards, from just under `below`."""
         end = len(self._entries) if below is None else bisect_left(self._entries, (*below, ""))
         last: End | None = None
         for index in range(end - 1, -1, -1):
             entry = self._entries[index]
-            record = _ended(current, entry)
-            if record is not None and entry != last:  # equal when it ended twice in one instant
-                yield record
+            row = _ended(rows, entry)
+            if row is not None and entry != last:  # equal when it ended twice in one instant
+                yield record(row)
             last = entry
 
 
-def _ended(current: Snapshots, entry: End) -> JobRecord | None:
+def _ended(rows: Rows, entry: End) -> Row | None:
     """The job that ended there; None when it has left that state since, or is gone."""
-    record = numbered(current, entry[2], entry[1])
-    if record is None or record.standing.state not in FINAL or record.standing.finished_at != entry[0]:
-        return None
-    return record
+    row = numbered(rows, entry[2], entry[1])
+    return row if row is not None and row[STATE] in FINAL and row[FINISHED_AT] == entry[0] else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from actors.core.job import JobRecord, JobSpec
 from actors.store.memory.history import numbered
-from actors.store.memory.lanes import Snapshots
+from actors.store.memory.rows import ID, STATE, Rows
 from actors.store.port import IdempotencyKey, Insert, Refusal, UniqueKey
 
 
@@ -27,37 +27,37 @@ class Keys:
         if key is not None:
             self._idempotency[key.scope, key.key] = (key.digest, insert.spec.id, seq, key.expires_at)
 
-    def repeated(self, key: IdempotencyKey, now: int, current: Snapshots) -> Refusal | None:
+    def repeated(self, key: IdempotencyKey, now: int, rows: Rows) -> Refusal | None:
         """The answer to an insert whose idempotency key is taken."""
         taken = self._idempotency.get((key.scope, key.key))
         if taken is None or now >= taken[3]:
             return None
-        first = numbered(current, taken[1], taken[2])
+        first = numbered(rows, taken[1], taken[2])
         if first is None:
             return None
-        return Refusal("existing" if taken[0] == key.digest else "conflict", first.spec.id, first.standing.state)
+        return Refusal("existing" if taken[0] == key.digest else "conflict", first[ID], first[STATE])
 
-    def held(self, unique: UniqueKey, now: int, current: Snapshots) -> Refusal | None:
+    def held(self, unique: UniqueKey, now: int, rows: Rows) -> Refusal | None:
         """The answer to an insert whose unique key another job holds: the oldest one that does."""
         for id, seq, expiry in self._unique.get(unique.key, ()):
-            first = numbered(current, id, seq)
-            if first is not None and first.standing.state in unique.states and (expiry is None or now < expiry):
-                return Refusal("unique", id, first.standing.state)
+            first = numbered(rows, id, seq)
+            if first is not None and first[STATE] in unique.states and (expiry is None or now < expiry):
+                return Refusal("unique", id, first[STATE])
         return None
 
-    def sweep(self, now: int, current: Snapshots) -> None:
+    def sweep(self, now: int, rows: Rows) -> None:
         """Drop what has expired and what the deleted took."""
         self._idempotency = {
             key: taken
             for key, taken in self._idempotency.items()
-            if now < taken[3] and numbered(current, taken[1], taken[2]) is not None
+            if now < taken[3] and numbered(rows, taken[1], taken[2]) is not None
         }
         unique: dict[str, list[tuple[str, int, int | None]]] = {}
         for key, holders in self._unique.items():
             kept = [
                 held
                 for held in holders
-                if (held[2] is None or now < held[2]) and numbered(current, held[0], held[1]) is not None
+                if (held[2] is None or now < held[2]) and numbered(rows, held[0], held[1]) is not None
             ]
             if kept:
                 unique[key] = kept

@@ -29,16 +29,16 @@ def find(jobs: Jobs, query: Query) -> Page:
 def _walk(jobs: Jobs, query: Query, after: tuple[int, int] | None) -> Iterable[JobRecord]:
     """All jobs that may match, in the order asked for."""
     if query.order == "finished":
-        return jobs.by_end.latest(jobs.current, after)
+        return jobs.by_end.latest(jobs.rows, after)
     few: Iterable[JobRecord] | None = None
     if query.states is not None:
         if query.states == {BUSY}:
             few = jobs.running()
-        elif query.states <= FINAL and len(jobs.by_end) * FEW < len(jobs.current):
-            few = jobs.by_end.latest(jobs.current, None)
+        elif query.states <= FINAL and len(jobs.by_end) * FEW < len(jobs.rows):
+            few = jobs.by_end.latest(jobs.rows, None)
     below = None if after is None else after[1]
     if few is None:
-        return jobs.by_age.newest(jobs.current, below)
+        return jobs.by_age.newest(jobs.rows, below)
     rest = [record for record in few if below is None or record.standing.seq < below]
     return sorted(rest, key=_seq, reverse=True)
 

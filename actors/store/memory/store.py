@@ -17,6 +17,7 @@ from actors.core.lifecycle import bulk_claim
 from actors.store.memory import pages
 from actors.store.memory.delta import Delta
 from actors.store.memory.jobs import Jobs, same
+from actors.store.memory.rows import HOLDER, PRIORITY, QUEUE, STATE
 from actors.store.memory.timetable import Timetable
 from actors.store.port import FIRST_LEASE, Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 
@@ -152,7 +153,7 @@ class MemoryStore:
                 if f"paused/{claim.queue}" not in self._settings:
                     jobs.claim(claim, batch.types, delta, outcome.claimed)
         for id, reason in jobs.stopping.items():
-            if jobs.current[id].standing.holder in (holder, None):
+            if jobs.rows[id][HOLDER] in (holder, None):
                 outcome.stops.append((id, reason))
         return outcome, news
 
@@ -208,8 +209,8 @@ class MemoryStore:
     async def recount(self) -> Recount:
         """All counters, and all jobs counted one by one."""
         there: Counter[tuple[str, int, State]] = Counter()
-        for job in self._jobs.current.values():
-            there[job.spec.queue, job.spec.priority, job.standing.state] += 1
+        for row in self._jobs.rows.values():
+            there[row[QUEUE], row[PRIORITY], row[STATE]] += 1
         return Recount(counts=await self.counts(), jobs=there)
 
     async def settings(self) -> dict[str, str]:
@@ -226,4 +227,4 @@ class MemoryStore:
 
     async def sweep(self, now: int) -> None:
         """Drop idempotency keys and unique keys that have expired or whose jobs are gone."""
-        self._jobs.keys.sweep(now, self._jobs.current)
+        self._jobs.keys.sweep(now, self._jobs.rows)
