@@ -13,7 +13,7 @@ import trio
 from actors.core.errors import ShuttingDown, Stopped
 from actors.core.job import JobRecord, Reason
 from actors.mailbox import tell
-from actors.queue import Ended, Hire, Lane, Report, Resize, Stuck
+from actors.queue import Ended, Hire, Lane, Report, Reported, Resize, Stuck
 from actors.run import Desk, Run
 from actors.worker import Worker, WorkerInfo
 
@@ -40,6 +40,8 @@ class Crew:
         self.cut_at = math.inf  # when the shutdown stops the bodies, by trio's clock
         self.lapsed_at: int | None = None  # what was claimed before is no longer this process's
         self._hired = 0  # workers, less the stuck ones
+        self._ended: list[Ended] = []  # reported, and not yet read by the queue
+        self._suspended = False
         self._wake_watch, self._watch_wakes = trio.open_memory_channel[None](1)
         self._jobs: trio.MemoryReceiveChannel[list[JobRecord]]
         self._rest: trio.MemorySendChannel[list[JobRecord]]
@@ -161,11 +163,19 @@ class Crew:
         return True
 
     def report(self, ended: list[Ended], suspended: bool = False) -> None:
-        """Tell the queue."""
-        try:
-            tell(self.desk.inbox, Report(ended, suspended))
-        except ShuttingDown:
-            pass  # the queue is gone; whoever finds this process gone gives its jobs back
+        """Tell the queue; what others report before it reads that goes with it."""
+        unread = bool(self._ended)
+        self._ended += ended
+        self._suspended = suspended
+        if not unread:
+            try:
+                tell(self.desk.inbox, Report(self._take_report))
+            except ShuttingDown:
+                pass  # the queue is gone; whoever finds this process gone gives its jobs back
+
+    def _take_report(self) -> Reported:
+        ended, self._ended = self._ended, []
+        return Reported(ended, self._suspended)
 
     def check_stopped_early(self, run: Run) -> None:
         """Raise `Stopped` when this run was told to stop before it started."""

@@ -37,6 +37,7 @@ from actors.queue.messages import (
     Noted,
     Ping,
     Report,
+    Reported,
     Resize,
     Save,
     StopClaiming,
@@ -185,7 +186,7 @@ class Queue:
     def _fold(self, turn: Turn, message: Message) -> None:
         match message:
             case Report():
-                self._report(turn, message)
+                self._report(turn, message.take())
             case Enqueue():
                 self._admission.enqueue(turn, message)
             case Noted():
@@ -221,7 +222,7 @@ class Queue:
             case _:
                 assert_never(message)
 
-    def _report(self, turn: Turn, report: Report) -> None:
+    def _report(self, turn: Turn, report: Reported) -> None:
         for ended in report.ended:
             if ended.error is not None and isinstance(ended.error, Stopped) and ended.error.reason == "shutdown":
                 self._stop_claiming(turn)  # cancelled from outside: the workers know it first

@@ -13,7 +13,7 @@ from actors.core.registry import Registry
 from actors.core.retry import DEFAULT_POLICY, Policy, decide, decide_lost, policy_from_json
 from actors.intake import Order
 from actors.queue.floor import Floor
-from actors.queue.messages import Ended, Report
+from actors.queue.messages import Ended, Reported
 from actors.queue.turn import Turn
 from actors.store.port import Outcome, ScheduleError, Write
 
@@ -29,7 +29,7 @@ class Endings:
         self._rng = rng
         self.late = 0  # reports that were refused, ever
 
-    def end(self, turn: Turn, report: Report) -> None:
+    def end(self, turn: Turn, report: Reported) -> None:
         """Runs are over: the hot path of the system, so what can be done once for a report is not done for each job."""
         floor, writes = self._floor, turn.batch.writes
         told = floor.returned(report)

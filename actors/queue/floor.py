@@ -11,7 +11,7 @@ import attrs
 from actors.core.job import JobRecord, Reason
 from actors.core.lifecycle import ALONE_FROM, Step, advance
 from actors.queue.lane import QUICK, TAKE_BACK_AFTER, Lane
-from actors.queue.messages import Report
+from actors.queue.messages import Reported
 from actors.queue.turn import Turn
 from actors.store.port import Batch, Claim, Write
 
@@ -134,7 +134,7 @@ class Floor:
             self._alone = job.id
             self._lanes[job.queue].hand_out([job], now)
 
-    def returned(self, report: Report) -> Collection[str]:
+    def returned(self, report: Reported) -> Collection[str]:
         """A worker has reported these jobs; those of them (by id) that were told to stop."""
         held = self._held
         count = quick = 0

@@ -52,10 +52,21 @@ class Ended:
 
 @value
 class Report:
-    """Runs that are over, of one queue; and whether a body suspended since its worker last reported."""
+    """Runs of one queue are over; `take` gives them. One message stands for all that end before it is read: an item in
+    the inbox for each body that suspends costs more than the body.
+    """
+
+    take: Callable[[], Reported]
+
+
+@value
+class Reported:
+    """Runs that are over (at least one), and whether the last one's worker has seen a body suspend since it last
+    reported.
+    """
 
     ended: list[Ended]
-    suspended: bool = False
+    suspended: bool
 
 
 @value

@@ -21,6 +21,7 @@ from actors.core.lifecycle import (
     Step,
     advance,
     bulk_claim,
+    complete,
 )
 
 numbers = st.integers(0, 2**62)
@@ -108,6 +109,19 @@ def apply(bulk: Bulk, old: Standing) -> Standing:
 def test_a_bulk_claim_equals_advance_field_by_field(old: Standing, now: int):
     assert apply(bulk_claim(now, "me"), old) == advance(JobRecord(SPEC, old), "claim", now, holder="me")
     assert TRANSITIONS["claim"] == {bulk_claim(now, "me").source: bulk_claim(now, "me").target}
+
+
+@given(standings("running"), numbers)
+def test_a_completion_equals_advance_field_by_field(old: Standing, now: int):
+    assert complete(JobRecord(SPEC, old), now) == advance(JobRecord(SPEC, old), "complete", now)
+
+
+@pytest.mark.parametrize("state", sorted(set(STATES) - set(TRANSITIONS["complete"])))
+def test_only_what_advance_completes_is_completed(state: State):
+    job = JobRecord(SPEC, Standing(1, state, 2, 0, 1, 0, 0, None, None, None))
+    for step in (lambda: complete(job, 10), lambda: advance(job, "complete", 10)):
+        with pytest.raises(WrongState, match=f"{state}.*complete"):
+            step()
 
 
 @given(standings("scheduled"), numbers)

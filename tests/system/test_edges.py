@@ -57,7 +57,7 @@ async def test_a_list_that_is_passed_on_while_the_queue_closes_the_channel_is_gi
                 lane.close()
                 await wait_all_tasks_blocked()
                 front.cancel_scope.cancel()
-            ended = [one for report in iter_now(inbox) for one in report.ended]
+            ended = [one for report in iter_now(inbox) for one in report.take().ended]
         assert sorted(one.job.id for one in ended) == ids
         assert all(isinstance(one.error, Stopped) and one.error.reason == "shutdown" for one in ended)
     assert passed == {True, False}
