@@ -59,6 +59,8 @@ class Insert:
     idempotency: IdempotencyKey | None = None
     limit: int | None = None
     group: int = 0
+    past: JobRecord | None = None  # of a job that comes from another store, in whatever state, after at least one run:
+    # its result, errors, progress, log lines, saved state and stop request come along
 
 
 @value
@@ -268,6 +270,18 @@ class Page:
 
 
 @value(kw_only=True)
+class Kept:
+    """A job as a store keeps it, with the keys that were taken with it, those that have expired perhaps included.
+
+    The `states` of its unique key are empty: who asks for a key brings them.
+    """
+
+    job: JobRecord
+    unique: UniqueKey | None = None
+    idempotency: IdempotencyKey | None = None
+
+
+@value(kw_only=True)
 class Counts:
     """How many jobs: `now` by (queue, priority rank, state); `ended`, the same for all that ever reached a final state
     (never falls).
@@ -329,6 +343,13 @@ class Store(Protocol):
         """One page of the jobs that match."""
         ...
 
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        """The next jobs in the order of their numbers, from above `after`: at most `limit` (above 0), none at the end.
+
+        Walks an index: to be taken from page to page, for whoever carries all jobs elsewhere.
+        """
+        ...
+
     async def counts(self) -> Counts:
         """All counters, without scanning jobs."""
         ...
@@ -368,6 +389,10 @@ class Store(Protocol):
 
     async def vanished(self, holder: str, now: int) -> list[str]:
         """Other holders that hold running jobs and are gone (closed, died, or silent for longer than their lease)."""
+        ...
+
+    async def others(self, holder: str, now: int) -> list[str]:
+        """Other holders that are open and live, whether they hold jobs or not (`now` as in `beat`)."""
         ...
 
     async def wakeup(self, holder: str) -> None:

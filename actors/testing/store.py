@@ -16,6 +16,7 @@ import trio
 from actors.store.port import Store
 from actors.testing.conformance import (
     beside,
+    carrying,
     claims,
     groups,
     inserts,
@@ -40,6 +41,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *schedules.CHECKS,
     *tallies.CHECKS,
     *pages.CHECKS,
+    *carrying.CHECKS,
     *ticks.CHECKS,
     *liveness.CHECKS,
 )

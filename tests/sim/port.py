@@ -13,7 +13,7 @@ import trio
 
 from actors.core.errors import StoreBusy, StoreError, StoreFull
 from actors.core.job import JobRecord
-from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord, Store
+from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord, Store
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -67,6 +67,9 @@ class Port:
 
     async def vanished(self, holder: str, now: int) -> list[str]:
         return await self._call(self._store.vanished, holder, now)
+
+    async def others(self, holder: str, now: int) -> list[str]:
+        return await self._call(self._store.others, holder, now)
 
     async def wakeup(self, holder: str) -> None:
         """Late, or for nothing, but never never."""
@@ -127,6 +130,9 @@ class Port:
 
     async def find(self, query: Query) -> Page:
         return await self._call(self._store.find, query)
+
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        return await self._call(self._store.export, after, limit)
 
     async def counts(self) -> Counts:
         return await self._call(self._store.counts)

@@ -13,7 +13,7 @@ import trio.testing
 from actors.core.job import STATES, JobRecord, Standing
 from actors.core.lifecycle import bulk_claim
 from actors.store.memory import MemoryStore
-from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, Write
+from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, Write
 from actors.testing import StoreNonconformance, check_store
 from actors.testing.conformance.claims import place
 from actors.testing.conformance.walk import walk
@@ -377,6 +377,40 @@ class NumbersUsedTwice(MemoryStore):
         return await super().commit(holder, tick, batch)
 
 
+class PastForgotten(MemoryStore):
+    """A carried job begins anew."""
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        inserts = [attrs.evolve(insert, past=None) for insert in batch.inserts]
+        return await super().commit(holder, tick, attrs.evolve(batch, inserts=inserts))
+
+
+class CarriedStopUnheard(MemoryStore):
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        asked = set(self._jobs.stopping)
+        outcome = await super().commit(holder, tick, batch)
+        for insert in batch.inserts:
+            if insert.spec.id not in asked:
+                self._jobs.stopping.pop(insert.spec.id, None)
+        outcome.stops = [stop for stop in outcome.stops if stop[0] in self._jobs.stopping]
+        return outcome
+
+
+class ExportFromTheNewest(MemoryStore):
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        return (await super().export(after, limit))[::-1]
+
+
+class ExportWithoutKeys(MemoryStore):
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        return [Kept(job=kept.job) for kept in await super().export(after, limit)]
+
+
+class OthersAreThoseWhoWork(MemoryStore):
+    async def others(self, holder: str, now: int) -> list[str]:
+        return [other for other in await super().others(holder, now) if other in self._jobs.held]
+
+
 class FindRaises(MemoryStore):
     async def find(self, query: Query) -> Page:
         raise RuntimeError("boom")
@@ -434,6 +468,11 @@ MUTANTS: dict[type[MemoryStore], str] = {
     CursorNotGuarded: "a_move_is_guarded_by_the_cursor",
     WakeUpMissed: "news_is_not_missed",
     ClosedIsStillAlive: "who_is_closed_has_vanished",
+    PastForgotten: "a_carried_job_stands_as_it_stood",
+    CarriedStopUnheard: "a_carried_job_lives_on",
+    ExportFromTheNewest: "an_export_is_every_job_in_order",
+    ExportWithoutKeys: "keys_are_carried",
+    OthersAreThoseWhoWork: "who_is_open_is_seen",
     FindRaises: "a_query_finds_what_matches",
     CloseRaises: "an_empty_commit_is_fine",
 }
@@ -465,6 +504,8 @@ HEART = [
     PagesOverlap,
     TooEarly,
     CursorNotGuarded,
+    PastForgotten,
+    ExportWithoutKeys,
 ]
 """Those that random walks must catch without the single checks."""
 

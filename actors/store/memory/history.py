@@ -5,7 +5,7 @@ until it is half of a list.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
 from actors.core.job import FINAL, JobRecord
@@ -46,6 +46,13 @@ class ByAge:
             self._seqs = array("q", (seq for seq, _ in kept))
             self._ids = [id for _, id in kept]
             self._gone = 0
+
+    def oldest(self, rows: Rows, above: int) -> Iterator[JobRecord]:
+        """The jobs by seq upwards, from just above `above`."""
+        for index in range(bisect_right(self._seqs, above), len(self._seqs)):
+            row = numbered(rows, self._ids[index], self._seqs[index])
+            if row is not None:
+                yield record(row)
 
     def newest(self, rows: Rows, below: int | None) -> Iterator[JobRecord]:
         """The jobs by seq downwards, from just under `below`."""

@@ -19,6 +19,7 @@ from actors.store.memory.history import ByAge, ByEnd
 from actors.store.memory.keys import Keys, same_id
 from actors.store.memory.lanes import SLACK, Ready
 from actors.store.memory.rows import (
+    BEHIND,
     HOLDER,
     ID,
     PRIORITY,
@@ -125,7 +126,12 @@ class Jobs:
                     outcome.refused[index] = refusal
                     continue
             seq += 1
-            row = rows[spec.id] = new_row(spec, new, seq)
+            row = new_row(spec, new, seq)
+            if (past := insert.past) is not None:
+                row = (*row[:BEHIND], *packed(past)[BEHIND:])
+                if past.stop is not None:
+                    self.stopping[spec.id] = past.stop
+            rows[spec.id] = row
             by_age.add(seq, spec.id)
             now[spec.queue, spec.priority, new.state] += 1
             if new.state == READY:

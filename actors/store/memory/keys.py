@@ -7,7 +7,7 @@ from __future__ import annotations
 from actors.core.job import JobRecord, JobSpec
 from actors.store.memory.history import numbered
 from actors.store.memory.rows import ID, STATE, Rows
-from actors.store.port import IdempotencyKey, Insert, Refusal, UniqueKey
+from actors.store.port import IdempotencyKey, Insert, Kept, Refusal, UniqueKey
 
 
 class Keys:
@@ -44,6 +44,25 @@ class Keys:
             if first is not None and first[STATE] in unique.states and (expiry is None or now < expiry):
                 return Refusal("unique", id, first[STATE])
         return None
+
+    def of(self, jobs: list[JobRecord]) -> list[Kept]:
+        """The jobs with the keys that they took. Walks all keys."""
+        seqs = {job.standing.seq for job in jobs}
+        unique = {
+            seq: UniqueKey(key=key, states=frozenset(), expires_at=expiry)
+            for key, holders in self._unique.items()
+            for _, seq, expiry in holders
+            if seq in seqs
+        }
+        idempotency = {
+            seq: IdempotencyKey(scope=scope, key=key, digest=digest, expires_at=expiry)
+            for (scope, key), (digest, _, seq, expiry) in self._idempotency.items()
+            if seq in seqs
+        }
+        return [
+            Kept(job=job, unique=unique.get(job.standing.seq), idempotency=idempotency.get(job.standing.seq))
+            for job in jobs
+        ]
 
     def sweep(self, now: int, rows: Rows) -> None:
         """Drop what has expired and what the deleted took."""

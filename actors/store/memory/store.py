@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -19,7 +20,18 @@ from actors.store.memory.delta import Delta
 from actors.store.memory.jobs import Jobs, same
 from actors.store.memory.rows import HOLDER, PRIORITY, QUEUE, STATE
 from actors.store.memory.timetable import Timetable
-from actors.store.port import FIRST_LEASE, Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.port import (
+    FIRST_LEASE,
+    Batch,
+    Counts,
+    Kept,
+    Outcome,
+    Page,
+    Query,
+    Recount,
+    ScheduleRecord,
+    SlotRecord,
+)
 
 BEATS_PER_LEASE: Final = 3  # one may be late and one lost
 
@@ -81,6 +93,10 @@ class MemoryStore:
             if other != holder and (served is None or served.deadline < now):
                 gone.append(other)
         return gone
+
+    async def others(self, holder: str, now: int) -> list[str]:
+        """Other holders that are open and whose lease has not passed."""
+        return [other for other, served in self._holders.items() if other != holder and served.deadline >= now]
 
     async def wakeup(self, holder: str) -> None:
         """Return when another holder's doings may concern this one, or this one is closed."""
@@ -195,6 +211,11 @@ class MemoryStore:
     async def find(self, query: Query) -> Page:
         """One page of the jobs that match; always full unless it is the last."""
         return pages.find(self._jobs, query)
+
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        """The next jobs above `after`, with their keys; looks at all keys for every page."""
+        jobs = self._jobs
+        return jobs.keys.of(list(islice(jobs.by_age.oldest(jobs.rows, after), limit)))
 
     async def counts(self) -> Counts:
         """All counters, kept by what each commit changed."""

@@ -15,6 +15,9 @@ from actors.store.redis.rows import (
     head_of,
     or_false,
     pack,
+    pack_key,
+    pack_line,
+    pack_progress,
     pack_spec,
     pack_standing,
     stamp,
@@ -121,8 +124,8 @@ def _move(move: ScheduleMove) -> tuple[Any, ...]:
 
 def _note(note: Note) -> tuple[Any, ...]:
     said = note.progress
-    progress = False if said is None else pack((said.done, said.total, said.message))
-    lines = [pack((line.at, line.run, line.text)) for line in note.log]
+    progress = False if said is None else pack_progress(said)
+    lines = [pack_line(line) for line in note.log]
     return note.id, note.run, progress, or_false(note.saved), lines
 
 
@@ -175,7 +178,7 @@ def _inserts(inserts: list[Insert], places: Places) -> dict[str, Any]:
     for number, insert in enumerate(inserts, start=1):
         spec, standing = insert.spec, insert.standing
         ids.append(spec.id)
-        specs.append(pack_spec(spec))
+        specs.append(pack_spec(spec, None if insert.idempotency is None else pack_key(insert.idempotency)))
         rests.append(_without_seq(insert))
         stamps.append(member(standing, ""))
         scores.append(str(spec.front) if standing.state == READY else "0")
@@ -210,14 +213,28 @@ def _extra(insert: Insert) -> dict[str, Any]:
     if (key := insert.unique) is not None:
         extra["unique"] = (key.key, list(key.states), bool(key.states & FINAL), or_false(key.expires_at))
     if (given := insert.idempotency) is not None:
-        # its length, so that no other split reads the same
-        extra["idempotency"] = (f"{len(given.scope)}:{given.scope}{given.key}", given.digest, given.expires_at)
+        extra["idempotency"] = (pack_key(given), given.digest, given.expires_at)
+    if insert.past is not None:
+        extra["past"] = _past(insert.past)
     if insert.limit is not None:
         extra["limit"] = (
             insert.limit,
             [counter(rank, state, spec.queue) for rank in range(4) for state in (LATER, READY)],
         )
     return extra
+
+
+def _past(past: JobRecord) -> dict[str, Any]:
+    """What a job brings along, for the keys beside it; only what there is."""
+    kept: dict[str, Any] = {"result": past.result_json, "saved": past.saved_json, "stop": past.stop}
+    if past.progress is not None:
+        kept["progress"] = pack_progress(past.progress)
+    sent: dict[str, Any] = {"rows": [given for given in kept.items() if given[1] is not None]}
+    if past.errors:
+        sent["errors"] = [error.to_json() for error in past.errors]
+    if past.log:
+        sent["log"] = [pack_line(line) for line in past.log]
+    return sent
 
 
 def _indexes(spec: JobSpec) -> list[str]:

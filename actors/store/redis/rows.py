@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgpack
 
 from actors.core.job import NO_DETAILS, AttemptError, Details, JobRecord, JobSpec, LogLine, Progress, Standing
+from actors.store.port import IdempotencyKey, Kept, UniqueKey
 
 STANDING: Final = (
     "seq",
@@ -73,24 +74,23 @@ def or_none(value: Any) -> Any:
     return None if value is False else value
 
 
-def pack_spec(spec: JobSpec) -> bytes:
-    """The row of a spec."""
+def pack_spec(spec: JobSpec, key: str | None = None) -> bytes:
+    """The row of a spec; behind it the idempotency key with which the job came, if any: else no one finds it by job."""
     details = spec.details
-    return pack(
-        (
-            spec.id,
-            spec.type,
-            spec.payload,
-            spec.queue,
-            spec.priority,
-            spec.front,
-            spec.max_attempts,
-            spec.timeout,
-            spec.created_at,
-            spec.owner,
-            None if details is NO_DETAILS else details.to_json(),
-        )
+    row = (
+        spec.id,
+        spec.type,
+        spec.payload,
+        spec.queue,
+        spec.priority,
+        spec.front,
+        spec.max_attempts,
+        spec.timeout,
+        spec.created_at,
+        spec.owner,
+        None if details is NO_DETAILS else details.to_json(),
     )
+    return pack(row if key is None else (*row, key))
 
 
 def pack_standing(standing: Standing) -> bytes:
@@ -120,7 +120,7 @@ def head_of(standing: Standing) -> bytes:
 
 def make_spec(row: Sequence[Any]) -> JobSpec:
     """A spec from its row."""
-    id, type, payload, queue, priority, front, max_attempts, timeout, created_at, owner, details = row
+    id, type, payload, queue, priority, front, max_attempts, timeout, created_at, owner, details, *_ = row
     return JobSpec(
         id,
         type,
@@ -134,6 +134,37 @@ def make_spec(row: Sequence[Any]) -> JobSpec:
         owner,
         NO_DETAILS if details is None else Details.from_json(details),
     )
+
+
+def pack_progress(said: Progress) -> bytes:
+    """The row of a progress."""
+    return pack((said.done, said.total, said.message))
+
+
+def pack_line(line: LogLine) -> bytes:
+    """The row of a log line."""
+    return pack((line.at, line.run, line.text))
+
+
+def pack_key(key: IdempotencyKey) -> str:
+    """An idempotency key as one text: with the length of its scope, so that no other split reads the same."""
+    return f"{len(key.scope)}:{key.scope}{key.key}"
+
+
+def make_kept(row: Sequence[Any]) -> Kept:
+    """A job as the library exports it: its record, its unique key, and its idempotency key."""
+    record, unique, idempotency = row
+    job = make_record(record)
+    given = None
+    if idempotency is not None:
+        digest, _, _, expires_at = idempotency
+        length, _, rest = str(record[0][len(SPEC)]).partition(":")
+        scope = rest[: int(length)]
+        given = IdempotencyKey(scope=scope, key=rest[int(length) :], digest=digest, expires_at=expires_at)
+    key = None
+    if unique is not None:
+        key = UniqueKey(key=unique[0], states=frozenset(), expires_at=or_none(unique[1]))
+    return Kept(job=job, unique=key, idempotency=given)
 
 
 def make_record(row: Sequence[Any]) -> JobRecord:

@@ -15,7 +15,7 @@ import trio
 
 from actors.core.errors import LeaseLost, StoreBusy, StoreError
 from actors.core.job import JobRecord
-from actors.store.port import Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 from actors.store.redis.batch import SCHEDULE, encode, pack_types
 from actors.store.redis.bell import Bell
 from actors.store.redis.durability import doubts, read_info, why_no_fsync
@@ -25,7 +25,7 @@ from actors.store.redis.line import Line
 from actors.store.redis.outcome import decode
 from actors.store.redis.pages import decode_page, encode_query
 from actors.store.redis.places import read_counter
-from actors.store.redis.rows import make_record, or_none, pack, unpack
+from actors.store.redis.rows import SEQ, make_kept, make_record, or_none, pack, unpack
 from actors.store.redis.url import Options, read_url
 
 log = logging.getLogger("actors")
@@ -225,6 +225,10 @@ class RedisStore:
             return Page([], None)
         return decode_page(await self._call("find", asked), query)
 
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        """The next jobs above `after`, with their keys."""
+        return [make_kept(row) for row in unpack(await self._call("export", f"{after:0{SEQ}d}", limit))]
+
     async def counts(self) -> Counts:
         """All counters, kept by the changes of each commit."""
         return _counts(*unpack(await self._call("counts")))
@@ -297,6 +301,11 @@ class RedisStore:
         """Other holders with running jobs that are closed, or silent for longer than their lease."""
         gone: list[str] = unpack(await self._call("vanished", holder))
         return gone
+
+    async def others(self, holder: str, now: int) -> list[str]:
+        """Other holders that are open and have not been silent for longer than their lease, by the server's clock."""
+        found: list[str] = unpack(await self._call("others", holder))
+        return found
 
     async def wakeup(self, holder: str) -> None:
         """Return when another holder has news: told by a message, or seen within a second."""

@@ -9,11 +9,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from actors.core.job import NO_DETAILS, State
+from actors.core.job import NO_DETAILS, JobRecord, State
 from actors.store.port import Insert, Refusal
 from actors.store.sqlite.rows import chunks, marks, members, one_json, to_json
 from actors.store.sqlite.schema import PENDING, SCHEDULED
 from actors.store.sqlite.tally import Tally
+from actors.store.sqlite.writes import keep_pasts
 
 _JOB_WIDTH: Final = 12
 _STANDING_WIDTH: Final = 16
@@ -162,8 +163,8 @@ def add_jobs(
             standing.finished_at,
             standing.holder,
         )
-        if start != alike:
-            all_alike = alike is None
+        if start != alike or insert.past is not None:
+            all_alike = alike is None and insert.past is None
             alike = start
         tally.enter(spec.queue, spec.priority, standing.state)
     if not made:
@@ -191,8 +192,8 @@ def _add_standings(connection: sqlite3.Connection, made: list[tuple[int, Insert]
             start.started_at,
             start.finished_at,
             start.holder,
-            None,
-            None,
+            None if insert.past is None else insert.past.stop,
+            None if insert.past is None else insert.past.result_json,
         )
     for rows, size, values in chunks(flat, _STANDING_WIDTH):
         connection.execute(_STANDINGS.format(marks(_STANDING_WIDTH, size)), [*values, rows])
@@ -200,7 +201,10 @@ def _add_standings(connection: sqlite3.Connection, made: list[tuple[int, Insert]
 
 def _add_rest(connection: sqlite3.Connection, made: list[tuple[int, Insert]]) -> None:
     tags, unique, idempotency = [], [], []
+    pasts: list[tuple[int, JobRecord]] = []
     for seq, insert in made:
+        if insert.past is not None:
+            pasts.append((seq, insert.past))
         if insert.spec.details is not NO_DETAILS:
             tags += [(tag, seq) for tag in insert.spec.details.tags]
         if (key := insert.unique) is not None:
@@ -216,3 +220,5 @@ def _add_rest(connection: sqlite3.Connection, made: list[tuple[int, Insert]]) ->
             f"REPLACE INTO idempotency_key SELECT {members(5)} FROM json_each(?)",
             (to_json(idempotency),),
         )
+    if pasts:
+        keep_pasts(connection, pasts)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from actors.core.errors import BadOption
 from actors.core.job import FINAL, STATES, JobRecord
-from actors.store.port import Page, Query
+from actors.store.port import IdempotencyKey, Kept, Page, Query, UniqueKey
 from actors.store.sqlite.rows import load, one_json, to_json
 from actors.store.sqlite.schema import CANDIDATES
 from actors.store.sqlite.tally import read_counts
@@ -18,11 +18,36 @@ _MENTIONS: Final = f"""(instr(j.id, :text) OR instr(j.type, :text)
     OR instr(json_extract({_LAST_ERROR}, '$.type'), :text) OR instr(json_extract({_LAST_ERROR}, '$.message'), :text))"""
 _BY_ID: Final = "SELECT json_group_array(seq) FROM job WHERE id IN (SELECT value FROM json_each(?))"
 
+_NEXT: Final = """SELECT json_group_array(seq) FROM (
+    SELECT s.seq AS seq FROM standing s CROSS JOIN job j ON j.seq = s.seq WHERE s.seq > ? ORDER BY s.seq LIMIT ?)"""
+_UNIQUE_OF: Final = """SELECT json_group_array(json_array(k.seq, k.key, k.expires_at))
+    FROM json_each(?) e CROSS JOIN unique_key k ON k.seq = e.value"""
+_IDEMPOTENCY_OF: Final = """SELECT json_group_array(json_array(k.seq, k.scope, k.key, k.digest, k.expires_at))
+    FROM json_each(?) e CROSS JOIN idempotency_key k ON k.seq = e.value"""
+
 
 def get(connection: sqlite3.Connection, ids: list[str]) -> dict[str, JobRecord]:
     """The jobs with these ids; unknown ids are absent."""
     seqs = one_json(connection, _BY_ID, (to_json(ids),))
     return {record.spec.id: record for record in load(connection, seqs)} if seqs else {}
+
+
+def export(connection: sqlite3.Connection, after: int, limit: int) -> list[Kept]:
+    """The next jobs by number, with their keys."""
+    jobs = load(connection, one_json(connection, _NEXT, (after, limit)))
+    asked = (to_json([job.standing.seq for job in jobs]),)
+    unique = {
+        seq: UniqueKey(key=key, states=frozenset(), expires_at=expires_at)
+        for seq, key, expires_at in one_json(connection, _UNIQUE_OF, asked)
+    }
+    idempotency = {
+        seq: IdempotencyKey(scope=scope, key=key, digest=digest, expires_at=expires_at)
+        for seq, scope, key, digest, expires_at in one_json(connection, _IDEMPOTENCY_OF, asked)
+    }
+    return [
+        Kept(job=job, unique=unique.get(job.standing.seq), idempotency=idempotency.get(job.standing.seq))
+        for job in jobs
+    ]
 
 
 def find(connection: sqlite3.Connection, query: Query) -> Page:

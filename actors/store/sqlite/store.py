@@ -20,7 +20,18 @@ import trio
 
 from actors.core.errors import StoreError
 from actors.core.job import JobRecord
-from actors.store.port import FIRST_LEASE, Batch, Counts, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.port import (
+    FIRST_LEASE,
+    Batch,
+    Counts,
+    Kept,
+    Outcome,
+    Page,
+    Query,
+    Recount,
+    ScheduleRecord,
+    SlotRecord,
+)
 from actors.store.sqlite import pages, schedules
 from actors.store.sqlite.bell import Bell, EventBell, SocketBell
 from actors.store.sqlite.commit import Done
@@ -29,7 +40,7 @@ from actors.store.sqlite.presence import Presence
 from actors.store.sqlite.schema import connect_reader
 from actors.store.sqlite.tally import read_counts, recount
 from actors.store.sqlite.thread import SqlThread
-from actors.store.sqlite.writer import WouldWait, Writer, is_alone, vanished
+from actors.store.sqlite.writer import WouldWait, Writer, is_alone, others, vanished
 
 LONE: Final = 8  # a batch of at most so many items may be committed on the caller's thread
 QUICK: Final = 0.001_5  # seconds; ... while the running mean of such commits is below this: it holds up the loop
@@ -252,6 +263,14 @@ class SQLiteStore:
         """One page of the jobs that match."""
         return await self._read(lambda connection: pages.find(connection, query))
 
+    async def export(self, after: int, limit: int) -> list[Kept]:
+        """The next jobs above `after`, with their keys. The first page makes indexes of the keys by job: nothing else
+        needs them.
+        """
+        if after == 0:
+            await self._write(self._serving().index_keys)
+        return await self._read(lambda connection: pages.export(connection, after, limit))
+
     async def counts(self) -> Counts:
         """All counters, kept by the changes of each commit."""
         return await self._read(read_counts)
@@ -296,6 +315,11 @@ class SQLiteStore:
         """
         presence = self._presence
         return await self._read(lambda connection: vanished(connection, presence, holder, now))
+
+    async def others(self, holder: str, now: int) -> list[str]:
+        """Other holders whose lock is held: their process lives. Inline: by lease."""
+        presence = self._presence
+        return await self._read(lambda connection: others(connection, presence, holder, now))
 
     async def wakeup(self, holder: str) -> None:
         """Return when another holder has rung, or another process has committed (seen within a second)."""

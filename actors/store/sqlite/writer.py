@@ -32,6 +32,11 @@ _HOLDING: Final = """SELECT json_group_array(json_array(holder, alive_until, nam
     SELECT DISTINCT holder FROM standing INDEXED BY held WHERE holder IS NOT NULL) 
     LEFT JOIN holder ON holder.name = holder"""
 
+_OPEN: Final = "SELECT json_group_array(json_array(name, alive_until)) FROM holder WHERE name <> ?"
+_KEYS_OF: Final = {
+    f"{table}_of": f"CREATE INDEX IF NOT EXISTS {table}_of ON {table} (seq)"
+    for table in ("unique_key", "idempotency_key")
+}
 
 CHECKPOINT_PAGES: Final = 1_000  # of the log, after which it is moved into the database: SQLite's own number
 
@@ -203,6 +208,17 @@ class Writer:
                     presence.clear(holder)
         self._has_room()
 
+    def index_keys(self) -> None:
+        """Make the indexes by which the keys of a job are found, where they are not there yet."""
+        missing: list[str] = []
+        with store_errors(str(self._path)):
+            there = set(one_json(self._connection, "SELECT json_group_array(name) FROM sqlite_schema"))
+            missing = [sql for name, sql in _KEYS_OF.items() if name not in there]
+        if missing:
+            with self._transaction() as connection:
+                for sql in missing:
+                    connection.execute(sql)
+
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
         with store_errors(str(self._path)):
@@ -243,9 +259,19 @@ def vanished(connection: sqlite3.Connection, presence: Presence | None, holder: 
     """Other holders with running jobs that are gone: closed, their lock free, or without locks their lease over."""
     gone: list[str] = []
     for other, alive_until, is_open in one_json(connection, _HOLDING):
-        if other == holder:
-            continue
-        lives = presence.lives(other) if presence is not None else alive_until is None or alive_until >= now
-        if not (is_open and lives):
+        if other != holder and not (is_open and _lives(presence, other, alive_until, now)):
             gone.append(other)
     return gone
+
+
+def others(connection: sqlite3.Connection, presence: Presence | None, holder: str, now: int) -> list[str]:
+    """Other holders that are open and live."""
+    there: list[tuple[str, int | None]] = one_json(connection, _OPEN, (holder,))
+    return [other for other, alive_until in there if _lives(presence, other, alive_until, now)]
+
+
+def _lives(presence: Presence | None, holder: str, alive_until: int | None, now: int) -> bool:
+    """Whether a holder's lock is held; without locks, whether its lease goes on."""
+    if presence is not None:
+        return presence.lives(holder)
+    return alive_until is None or alive_until >= now

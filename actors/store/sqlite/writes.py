@@ -203,6 +203,25 @@ def keep_notes(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:
         connection.execute(_TOO_MANY, (to_json([(note.id,) for note in notes if note.log]),))
 
 
+def keep_pasts(connection: sqlite3.Connection, pasts: Sequence[tuple[int, JobRecord]]) -> None:
+    """Keep what jobs bring along from another store, by their numbers here (but for what is in their standings)."""
+    errors = [(seq, error.to_json()) for seq, past in pasts for error in past.errors]
+    said = [
+        (seq, None if past.progress is None else _progress(past.progress), past.saved_json)
+        for seq, past in pasts
+        if past.progress is not None or past.saved_json is not None
+    ]
+    lines = [(seq, line.at, line.run, line.text) for seq, past in pasts for line in past.log]
+    if errors:
+        connection.execute(_ERRORS, (to_json(errors),))
+    if said:
+        connection.execute(f"INSERT INTO note SELECT {members(3)} FROM json_each(?)", (to_json(said),))
+    if lines:
+        connection.execute(
+            f"INSERT INTO log_line (seq, at, run, text) SELECT {members(4)} FROM json_each(?)", (to_json(lines),)
+        )
+
+
 def _progress(said: Progress) -> str:
     return to_json({"done": said.done, "total": said.total, "message": said.message})
 

@@ -70,6 +70,22 @@ async def who_beats_has_not_vanished(rig: Rig) -> None:
     equal((await rig.get(job.id)).state, "running", "the state of a job of one that is gone")
 
 
+async def who_is_open_is_seen(rig: Rig) -> None:
+    """`others` are the holders that are open, whether they hold jobs or not, in this store object or another one; who
+    is closed is none of them.
+    """
+    equal(await rig.store.others("one", rig.now), [], "the others, when there are none")
+    await rig.open("two")
+    store = rig.another_store() if rig.persists else rig.store
+    await rig.open("three", store)
+    await rig.running("two")
+    for holder, others in (("one", ["three", "two"]), ("two", ["one", "three"])):
+        equal(sorted(await rig.store.others(holder, rig.now)), others, f"the others as seen by {holder}")
+    await rig.close("two")
+    await rig.close("three", store)
+    equal(await rig.store.others("one", rig.now), [], "the others, when they have left")
+
+
 async def a_closed_holder_can_open_again(rig: Rig) -> None:
     """Closing and opening leaves the data; a holder that opens again commits from any tick on."""
     (job,) = await rig.add(rig.job())
@@ -202,6 +218,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     who_is_closed_has_vanished,
     who_holds_nothing_has_not_vanished,
     who_beats_has_not_vanished,
+    who_is_open_is_seen,
     a_closed_holder_can_open_again,
     the_vanished_are_seen_through_the_data,
     stops_and_late_reports_cross,

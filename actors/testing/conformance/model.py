@@ -15,7 +15,9 @@ from actors.store.port import (
     Batch,
     Claim,
     Counts,
+    IdempotencyKey,
     Insert,
+    Kept,
     Note,
     Outcome,
     Refusal,
@@ -23,6 +25,7 @@ from actors.store.port import (
     ScheduleRecord,
     SlotRecord,
     Stop,
+    UniqueKey,
     Write,
 )
 from actors.testing.conformance.claims import place
@@ -150,7 +153,8 @@ class Model:
         if insert.limit is not None and waiting >= insert.limit:
             return Refusal("full")
         self.last_seq += 1
-        self.jobs[spec.id] = JobRecord(spec, attrs.evolve(insert.standing, seq=self.last_seq))
+        past = insert.past or JobRecord(spec, insert.standing)
+        self._change(attrs.evolve(past, spec=spec, standing=attrs.evolve(insert.standing, seq=self.last_seq)))
         self.accepted += 1
         if insert.unique is not None:
             self.unique.append((insert.unique.key, spec.id, self.last_seq, insert.unique.expires_at))
@@ -170,6 +174,24 @@ class Model:
         if job.stop is None:
             self.jobs[stop.id] = attrs.evolve(job, stop=stop.reason)
         return True
+
+    def kept(self, now: int) -> list[Kept]:
+        """All jobs by number, with the keys of theirs that have not expired."""
+        unique = {
+            (id, seq): UniqueKey(key=key, states=frozenset(), expires_at=until)
+            for key, id, seq, until in self.unique
+            if until is None or now < until
+        }
+        idempotency = {
+            (id, seq): IdempotencyKey(scope=scope, key=key, digest=digest, expires_at=expiry)
+            for (scope, key), (digest, id, seq, expiry) in self.idempotency.items()
+            if now < expiry
+        }
+        found = []
+        for job in sorted(self.jobs.values(), key=lambda job: job.standing.seq):
+            place = (job.id, job.standing.seq)
+            found.append(Kept(job=job, unique=unique.get(place), idempotency=idempotency.get(place)))
+        return found
 
     def delete(self, read: JobRecord) -> bool:
         """Whether the job was there at that version; then it is gone."""

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import attrs
 
-from actors.core.job import STATES, UNFINISHED, Details, JobRecord, LogLine, Progress, Reason, Standing, State
+from actors.core.job import FINAL, STATES, UNFINISHED, Details, JobRecord, LogLine, Progress, Reason, Standing, State
 from actors.core.lifecycle import TRANSITIONS, Step
 from actors.store.port import (
     Batch,
     Claim,
     IdempotencyKey,
     Insert,
+    Kept,
     Note,
     Outcome,
     Query,
@@ -27,6 +28,7 @@ from actors.store.port import (
     UniqueKey,
     Write,
 )
+from actors.testing.conformance.carrying import exported
 from actors.testing.conformance.model import Model, commit
 from actors.testing.conformance.pages import answer
 from actors.testing.conformance.rig import TYPES, Rig, equal, expect, failure
@@ -123,6 +125,9 @@ class Walker:
         )
         for name in SCHEDULES:
             equal(await rig.store.slots(name, 1_000), model.slots.get(name, [])[::-1], f"the slots of {name}")
+        if self._may(0.2):
+            found = await exported(rig, self._rng.choice([7, 100]))
+            equal([_holding(kept, rig.now) for kept in found], model.kept(rig.now), "the export")
         query = self._query()
         equal(await rig.every(query), answer(list(model.jobs.values()), query), f"what {query!r} finds")
 
@@ -196,7 +201,16 @@ class Walker:
             )
         if self._may(0.2):
             fields["limit"] = rng.randrange(12)
-        return rig.job(**fields)
+        insert = rig.job(**fields)
+        return self._from_elsewhere(insert) if self._views and self._may(0.15) else insert
+
+    def _from_elsewhere(self, insert: Insert) -> Insert:
+        """The same job with a past: that of a job that ran here, in the state in which it was."""
+        past = self._view()
+        if not past.runs:
+            return insert
+        stop = None if past.state in FINAL else past.stop
+        return attrs.evolve(insert, standing=attrs.evolve(past.standing, seq=0), past=attrs.evolve(past, stop=stop))
 
     def _write(self, job: JobRecord) -> Write | None:
         rng, rig = self._rng, self._rig
@@ -257,6 +271,14 @@ class Walker:
         }
         chosen = {name: filters[name] for name in filters if self._may(0.2)}
         return Query(**chosen, order=rng.choice(["newest", "finished"]), limit=rng.choice([3, 100]))
+
+
+def _holding(kept: Kept, now: int) -> Kept:
+    """Without the keys that have expired: a sweep may have been there or not."""
+    unique, given = kept.unique, kept.idempotency
+    if unique is not None and unique.expires_at is not None and unique.expires_at <= now:
+        unique = None
+    return Kept(job=kept.job, unique=unique, idempotency=None if given is None or given.expires_at <= now else given)
 
 
 def _compare(got: Outcome, want: Outcome, batch: Batch) -> None:

@@ -4,6 +4,32 @@ local function get(keys, args)
     return records(keys[1], open(args[1]))
 end
 
+local function keys_of(P, id, seq, spec) -- its unique key and its idempotency key, packed, as far as they are its own
+    local unique = call('HGET', P .. 'key_of', id)
+    local given = spec[IDEMPOTENCY] and call('HGET', P .. 'idempotency', spec[IDEMPOTENCY])
+    if given then
+        local taken = open(given) -- digest, id, seq, expiry
+        given = taken[2] == id and taken[3] == seq and given
+    end
+    return (unique or NIL) .. (given or NIL)
+end
+
+local function export(keys, args) -- the first jobs above a number, in order, with their keys
+    local P, ids, found = keys[1], {}, {}
+    for index, tail in ipairs(call('ZRANGEBYLEX', P .. 'all', '(' .. args[1] .. '\255', '+', 'LIMIT', 0, args[2])) do
+        ids[index] = sub(tail, SEQ_DIGITS + 1)
+    end
+    local specs, standings = fields(P .. 'job', ids), fields(P .. 'standing', ids)
+    for index, id in ipairs(ids) do
+        local spec, row = specs[index], standings[index]
+        if spec and row then
+            local theirs = keys_of(P, id, open(row)[SEQ], open(spec))
+            found[#found + 1] = array(3) .. record(P, id, spec, row, is_kept(row)) .. theirs
+        end
+    end
+    return array(#found) .. concat(found)
+end
+
 local function families(P, names) -- the sets that hold the jobs of some states, and how long each member's head is
     local found = {}
     for _, name in ipairs(names) do

@@ -52,6 +52,16 @@ local function vanished(keys, args)
     return pack(gone)
 end
 
+local function others(keys, args)
+    local there = {}
+    for _, holder in ipairs(call('ZRANGEBYSCORE', keys[1] .. 'holders', clock(), '+inf')) do
+        if holder ~= args[1] then
+            there[#there + 1] = holder
+        end
+    end
+    return pack(there)
+end
+
 local function sweep(keys, args) -- now, how many at most, milliseconds for which a dead holder's outcome is kept
     local P, most = keys[1], tonumber(args[2])
     local w = begin(P)

@@ -88,6 +88,17 @@ local function keep_keys(w, id, seq, extra, is_end)
     end
 end
 
+local function keep_past(w, id, past) -- what a job brings along from another store
+    for _, row in ipairs(past.rows) do
+        call('HSET', w.P .. row[1], id, row[2])
+    end
+    for _, list in ipairs({ 'errors', 'log' }) do
+        if past[list] then
+            every('RPUSH', w.P .. list .. ':' .. id, past[list])
+        end
+    end
+end
+
 local function insert_all(w, batch, inserts, lost)
     local refused, made = {}, 0
     local seq = tonumber(call('HGET', w.P .. 'tally', 'accepted') or 0)
@@ -113,6 +124,9 @@ local function insert_all(w, batch, inserts, lost)
                     push_two(list_of(w.put, set), '0', tail)
                 end
                 keep_keys(w, id, seq, extra, place[3])
+                if extra.past then
+                    keep_past(w, id, extra.past)
+                end
             end
         end
     end

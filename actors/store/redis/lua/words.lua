@@ -19,7 +19,8 @@ end
 
 local SEQ, STATE, VERSION, RUNS, HOLDER = 1, 2, 3, 5, 10 -- columns of a standing; the last byte says whether anything
 local KEPT = 1 -- ... is kept beside it
-local ID, TYPE, QUEUE, PRIORITY, FRONT = 1, 2, 4, 5, 6 -- columns of a spec
+local ID, TYPE, QUEUE, PRIORITY, FRONT = 1, 2, 4, 5, 6 -- columns of a spec; behind the last one, perhaps
+local IDEMPOTENCY = 12 -- ... the key with which the job came
 local STAMP = 17 -- digits of an instant
 local SEQ_DIGITS = 12
 local ARGUMENTS = 2000 -- of one call; Lua's stack has room for 8 000
