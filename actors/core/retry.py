@@ -24,7 +24,7 @@ from actors.core.errors import (
     Stopped,
     check_seconds,
 )
-from actors.core.job import JobRecord
+from actors.core.job import AttemptError, JobRecord
 from actors.core.lifecycle import MAX_CRASHES, Step
 from actors.core.value import value
 
@@ -177,11 +177,21 @@ class Decision:
     run_at: int | None = None
 
 
-def decide_lost(job: JobRecord) -> Step:
-    """What becomes of `job`, which is running, after its process died. It costs no attempt, but crashes are counted."""
+def decide_lost(job: JobRecord, now: int) -> tuple[Step, AttemptError | None]:
+    """What becomes of `job`, which is running, after its process died, and the error that it is left with.
+
+    It costs no attempt, but crashes are counted.
+    """
     if job.stop in ("user", "superseded"):
-        return "cancel"  # it was to end anyway, and its cancel was accepted
-    return "quarantine" if job.crashes + 1 >= MAX_CRASHES else "lose"
+        return "cancel", None  # it was to end anyway, and its cancel was accepted
+    error = AttemptError(
+        attempt=job.attempt,
+        type="worker_died",
+        message=f"the process that ran it died ({job.crashes + 1} so far)",
+        started_at=job.standing.started_at,
+        failed_at=now,
+    )
+    return "quarantine" if job.crashes + 1 >= MAX_CRASHES else "lose", error
 
 
 def decide(

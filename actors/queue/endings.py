@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 from actors.core.errors import Snooze, Stopped
-from actors.core.job import AttemptError, JobRecord
+from actors.core.job import JobRecord
 from actors.core.lifecycle import advance, complete
 from actors.core.registry import Registry
 from actors.core.retry import DEFAULT_POLICY, Policy, decide, decide_lost, policy_from_json
@@ -84,16 +84,8 @@ class Endings:
         """These running jobs' processes have vanished."""
         now = turn.batch.now
         for job in jobs:
-            step = decide_lost(job)
-            error = AttemptError(
-                attempt=job.attempt,
-                type="worker_died",
-                message=f"the process that ran it died ({job.crashes + 1} so far)",
-                started_at=job.standing.started_at,
-                failed_at=now,
-            )
-            kept = None if step == "cancel" else error
-            turn.batch.writes.append(Write(job=job, after=advance(job, step, now), step=step, error=kept))
+            step, error = decide_lost(job, now)
+            turn.batch.writes.append(Write(job=job, after=advance(job, step, now), step=step, error=error))
             self._floor.stir(job.queue)
 
     def settle(self, turn: Turn, outcome: Outcome) -> None:
