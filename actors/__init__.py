@@ -40,6 +40,7 @@ from actors.core.unique import Unique
 from actors.handles import QueueInfo
 from actors.health import Health
 from actors.house import Queue, open_system, run
+from actors.migration import Migration, migrate
 from actors.stats import Stats
 from actors.store import Store
 from actors.system import ShutdownReport, System
@@ -75,6 +76,7 @@ __all__ = [
     "JobTimeout",
     "JobType",
     "Linear",
+    "Migration",
     "NotFound",
     "Options",
     "Queue",
@@ -101,6 +103,7 @@ __all__ = [
     "UnknownType",
     "WorkerInfo",
     "WrongState",
+    "migrate",
     "open_system",
     "run",
 ]

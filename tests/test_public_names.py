@@ -36,6 +36,7 @@ NAMES = [
     "JobTimeout",
     "JobType",
     "Linear",
+    "Migration",
     "NotFound",
     "Options",
     "Queue",
@@ -62,6 +63,7 @@ NAMES = [
     "UnknownType",
     "WorkerInfo",
     "WrongState",
+    "migrate",
     "open_system",
     "run",
 ]

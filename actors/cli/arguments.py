@@ -8,10 +8,8 @@ import attrs
 from cyclopts import Parameter
 
 DEFAULT_STORE: Final = "sqlite:///actors.db"
-_STORE: Final = (
-    "where jobs are kept: `sqlite:///path.db` (four slashes: absolute), `redis://host:port/db` for many machines, "
-    "or `memory:`"
-)
+LASTING: Final = "`sqlite:///path.db` (four slashes: absolute), `redis://host:port/db` for many machines"
+_STORE: Final = f"where jobs are kept: {LASTING}, or `memory:`"
 Many = Parameter(negative=(), show_default=False)
 Store = Annotated[str, Parameter(help=_STORE)]
 

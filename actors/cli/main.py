@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
-from actors.cli.arguments import DEFAULT_STORE, HttpArguments, Store, WorkArguments
+from actors.cli.arguments import DEFAULT_STORE, LASTING, HttpArguments, Store, WorkArguments
 from actors.cli.failure import USAGE, Failure, explained
 
 _HELP: Final = r"""A job system for trio programs: typed jobs, retries, schedules and dead letters.
@@ -112,6 +112,36 @@ def verify(*, store: Store = DEFAULT_STORE, json: Annotated[bool, Parameter(nega
     from actors.cli.verify import verify as run
 
     return run(store, json)
+
+
+@app.command
+def migrate(
+    *,
+    from_: Annotated[str, Parameter(name="--from", help=f"the store that is left: {LASTING}")],
+    to: Annotated[str, Parameter(help="the store that takes everything over, the same way; it may hold others")],
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Carry every job, dead letter, schedule, setting and token of a store to another one.
+
+        actors migrate --from sqlite:///jobs.db --to redis://localhost:6379/0
+
+    First stop all who use the old store: while one lives nothing is carried. Jobs keep their ids, results, errors,
+    logs, order and keys; what a killed process was running comes as the next start would have found it. You may stop
+    it at any time and give the same command again: it goes on where it was, and changes nothing that has come.
+
+    The old store stays as it is, as a copy. Do not serve it any more: both would run its jobs.
+
+    What the new store has otherwise (another job under the same id, say) stays there and is told; the exit code is 1
+    then.
+
+    Parameters
+    ----------
+    json
+        For machines.
+    """
+    from actors.cli.migrate import migrate as run
+
+    return run(from_, to, json)
 
 
 @app.command
