@@ -116,6 +116,7 @@ class _Carrier:
         self._clock = clock
         self._progress = progress
         self._name = ""
+        self._patience = 0.0  # seconds for which a store that is out of reach is waited for
         self._tick = 0
         self._jobs = Counter[State]()
         self._found = Counter[str]()  # by the names of the other numbers of a `Migration`
@@ -124,6 +125,7 @@ class _Carrier:
     async def carry(self) -> Migration:
         """All of it: pauses before the jobs that they hold, schedules after those that they have fired."""
         self._name = await self._name_of_source()
+        self._patience = PATIENCE  # both have been reached
         await self._carry_settings()
         await self._carry_jobs()
         await self._carry_schedules()
@@ -146,8 +148,8 @@ class _Carrier:
         while True:
             now = self._clock.steady()
             with suppress(LeaseLost):  # it holds no jobs
-                await self._source.beat(self._holder, now, LEASE)
-            others = [one for one in await self._source.others(self._holder, now) if one != f"{self._holder}-to"]
+                await self._patiently(self._source.beat, self._holder, now, LEASE)
+            others = await self._patiently(self._source.others, self._holder, now)
             if not others:
                 return
             if trio.current_time() > until or not all(one.startswith(HOLDER) for one in others):
@@ -160,7 +162,7 @@ class _Carrier:
 
     async def _patiently(self, call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """The answer of a store that may be out of reach for a while."""
-        until, pause = trio.current_time() + PATIENCE, 0.05
+        until, pause = trio.current_time() + self._patience, 0.05
         while True:
             try:
                 return await call(*arguments)
@@ -237,7 +239,7 @@ class _Carrier:
         """All jobs of the source, oldest first, while it is left alone."""
         limit, after = FIRST_PAGE, 0
         while page := await self._patiently(self._source.export, after, limit):
-            await self._patiently(self.wait_for_the_source)
+            await self.wait_for_the_source()
             yield page
             after = page[-1].job.standing.seq
             limit = max(1, min(MOST, BYTES * len(page) // sum(_size(kept.job) for kept in page)))
@@ -307,7 +309,7 @@ class _Carrier:
             if sum(len(move.slots) for move in batch.schedule_moves) + len(batch.schedules) > SLOTS:
                 await self._commit_schedules(batch, came, mark)
                 batch = Batch(now=self._clock.now())
-        await self._patiently(self.wait_for_the_source)
+        await self.wait_for_the_source()
         await self._commit_schedules(batch, came, mark)
 
     async def _commit_schedules(self, batch: Batch, came: set[str], mark: str) -> None:

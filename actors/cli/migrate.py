@@ -102,24 +102,24 @@ def as_dict(done: Migration) -> dict[str, Any]:
 
 
 def _tell(done: Migration, source: str, destination: str) -> None:
-    states = ", ".join(f"{done.jobs[state]:,} {state}" for state in STATES if done.jobs[state])
-    came = (
-        (done.carried, f"jobs carried: {states}"),
-        (done.lost, "of them were running, and their process is dead: they run again"),
-        (done.there, "jobs came before"),
-        (done.gone, "jobs came before, and were deleted since"),
-        (done.keys_left, "idempotency keys belong to other jobs of the destination, and stay there"),
-        (done.schedules, "schedules carried"),
-        (done.settings, "settings carried (tokens, pauses)"),
-    )
-    for number, what in came:
+    came = {
+        "jobs carried": done.carried,
+        **{f"  {state}": done.jobs[state] for state in STATES},
+        "  that a dead process was running": done.lost,
+        "jobs that came before": done.there,
+        "jobs that came before, deleted since": done.gone,
+        "idempotency keys left to other jobs": done.keys_left,
+        "schedules carried": done.schedules,
+        "settings carried (tokens, pauses)": done.settings,
+    }
+    for what, number in came.items():
         if number:
-            print(f"{number:>12,} {what}")
-    if not any(number for number, _ in came) and done.ok:
-        print(f"nothing to carry: there is nothing in {source}")
-    elif done.ok:
-        print(f"{destination} has everything of {source}, which is not to be served any more")
+            print(f"{what:<40} {number:>12,}")
     for conflict in done.conflicts:
         print(conflict)
     if not done.ok:
-        print(f"actors: {done.found:,} conflicts: left as they are in the destination", file=sys.stderr)
+        print(f"actors: {done.found:,} conflicts: what the destination has stays as it is there", file=sys.stderr)
+    elif any(came.values()):
+        print(f"{destination} has everything of {source}, which is not to be served any more")
+    else:
+        print(f"{source} has nothing that is not in {destination}")
