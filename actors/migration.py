@@ -155,8 +155,8 @@ class _Carrier:
             if trio.current_time() > until or not all(one.startswith(HOLDER) for one in others):
                 named = " and ".join(f"process {one}" for one in sorted(others))
                 raise StoreBusy(
-                    f"{named} is using the source: expected no one; stop it first (on Redis a killed one counts until "
-                    "its lease is over, 30 s by default)"
+                    f"the source is used by {named}: expected no one (on Redis a killed one counts until its lease is "
+                    "over, 30 s by default)"
                 )
             await trio.sleep(LEASE / 10)
 

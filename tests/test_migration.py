@@ -304,7 +304,7 @@ async def test_a_source_in_use_is_refused(make: Callable[[str], actors.Store]) -
         clock = actors.SystemClock()
         await source.open("worker-1", clock.steady())
         await source.commit("worker-1", 1, Batch(now=START, inserts=[insert("job")]))
-        with pytest.raises(StoreBusy, match="process worker-1 is using the source"):
+        with pytest.raises(StoreBusy, match="the source is used by process worker-1: expected no one"):
             await migration.migrate(source, destination)
         assert not destination._jobs.current
         await source.close("worker-1")

@@ -58,7 +58,7 @@ def test_a_server_moves_with_its_jobs(start: Any, in_process: Any, tmp_path: Pat
     server.until(lost, "running")
     done = in_process(*command)
     said = " ".join(done.err.split())
-    assert done.code == 1 and f"process {worker.url}" in said and "is using the source" in said, done
+    assert done.code == 1 and f"process {worker.url}" in said and "the source is used by" in said, done
     server.signal()
     assert server.end()[0] == 0
     worker.signal(signal.SIGKILL)
