@@ -271,21 +271,20 @@ class _Carrier:
     async def _commit_jobs(self, coming: list[Kept], last: int) -> None:
         """Insert these, and mark that all up to number `last` have come."""
         batch = Batch(now=self._clock.now(), settings={self._mark("jobs"): str(last)})
-        jobs = [self._as_it_comes(kept.job) for kept in coming]
-        firsts: list[int] = []
-        for kept, job in zip(coming, jobs, strict=True):
-            firsts.append(len(batch.inserts))
+        asked: list[tuple[Kept, JobRecord, range]] = []  # and which inserts are those of the job
+        for kept in coming:
+            job, first = self._as_it_comes(kept.job), len(batch.inserts)
             batch.inserts += _inserts(kept, job, batch.now)
+            asked.append((kept, job, range(first, len(batch.inserts))))
         refused = (await self._commit(batch)).refused
-        ends = [*firsts[1:], len(batch.inserts)]
-        for kept, job, first, end in zip(coming, jobs, firsts, ends, strict=True):
-            made = [index for index in range(first, end) if index not in refused]
+        for kept, job, inserts in asked:
+            made = [index for index in inserts if index not in refused]
             if not made:
                 self._conflict(f"job {job.id}: another job has come there under this id meanwhile, which stays")
                 continue
             self._jobs[job.state] += 1
             self._found["lost"] += kept.job.state == "running"
-            self._found["keys_left"] += made[0] > first
+            self._found["keys_left"] += made[0] > inserts[0]
 
     # Schedules
 

@@ -222,8 +222,22 @@ async def test_what_was_deleted_or_changed_there_meanwhile_does_not_come_back(sh
         assert await get(destination, "job-0") is None
         assert (await get(destination, "job-1")).state == "cancelled"  # type: ignore[union-attr]
         assert "paused/q" not in await destination.settings()
+        names = [schedule.name for schedule in await destination.schedules()]
+        assert names == (["a", "b", "c"] if again == 1 else ["b", "c"])
         await put(destination, forget_schedules=["a"])
-    assert [schedule.name for schedule in await destination.schedules()] == ["b", "c"]
+
+
+async def test_what_is_there_already_is_marked_too() -> None:
+    """Back where it came from, and again after a job was deleted there."""
+    old, new = MemoryStore(), MemoryStore()
+    await put(old, inserts=[insert(f"job-{n}") for n in range(3)])
+    await migration.migrate(old, new, clock=Still())
+    assert (await migration.migrate(new, old, clock=Still())).there == 3
+    job = await get(old, "job-1")
+    assert job is not None
+    await put(old, deletes=[job])
+    done = await migration.migrate(new, old, clock=Still())
+    assert (done.there, done.gone, done.carried) == (2, 1, 0)
 
 
 async def test_others_stay_and_conflicts_are_told() -> None:
@@ -243,7 +257,11 @@ async def test_others_stay_and_conflicts_are_told() -> None:
     )
     await put(
         destination,
-        inserts=[insert("same"), insert("other", idempotency=IdempotencyKey(**taken))],
+        inserts=[
+            insert("same"),
+            insert("other", idempotency=IdempotencyKey(**taken)),
+            insert("newer", idempotency=IdempotencyKey(**{**key, "key": "o", "expires_at": START + 9})),
+        ],
         settings={"x": "1", "y": "2"},
         schedules=[ScheduleRecord(name="a", definition='{"a": 2}', cursor=5)],
     )
@@ -266,7 +284,7 @@ async def test_others_stay_and_conflicts_are_told() -> None:
             for n, k in enumerate("kto")
         ],
     )
-    assert {index: refusal.id for index, refusal in refused.refused.items()} == {0: "keyed", 1: "other"}
+    assert {index: refusal.id for index, refusal in refused.refused.items()} == {0: "keyed", 1: "other", 2: "newer"}
 
 
 async def test_a_source_that_was_served_since_is_a_conflict() -> None:
