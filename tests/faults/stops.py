@@ -28,7 +28,7 @@ async def term(trial: Trial) -> None:
 
 async def _server(trial: Trial, name: str, grace: float, long: range) -> Server:
     server = trial.server(
-        "--workers", "4", "--grace", str(grace), name=name, store=trial.store.replace("jobs.db", f"{name}.db")
+        "--workers", "4", "--grace", str(grace), name=name, store=trial.another(name)
     )
     await server.start()
     if long:
@@ -85,7 +85,7 @@ async def _account(trial: Trial, server: Server, pid: int, code: int) -> None:
     trial.promise(f"{server.name} exits with code 0, not {code}", code == 0)
     trial.promise(f"{server.name} says no traceback", "Traceback" not in server.said)
     ended = {entry.number for entry in trial.ledger.of("ended", pid=pid)}
-    store = trial.store.replace("jobs.db", f"{server.name}.db")
+    store = trial.another(server.name)
     async with trial.client(store) as client:
         trial.promise("the sums are right", (await client.audit(every_job=True)).ok)
         jobs = (await client.find(limit=1_000)).jobs

@@ -89,7 +89,8 @@ async def _night(
 async def scheduler(trial: Trial) -> None:
     """Three processes fire the same schedules, one is killed every few seconds (G17): one job a slot, and none missing."""
     schedules, seconds, pause = trial.size(40, 200), trial.size(8, 60), trial.size(2, 5)
-    processes = [trial.program(f"process{n}", "worker", workers=4, schedules=schedules, every=1.0) for n in range(3)]
+    given = {"workers": 4, "lease": trial.place.promise.lease, "schedules": schedules, "every": 1.0}
+    processes = [trial.program(f"process{n}", "worker", **given) for n in range(3)]
     for process in processes:
         await process.start()
     began = time.monotonic()

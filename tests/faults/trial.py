@@ -8,7 +8,8 @@ import sys
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ import attrs
 import trio
 
 import actors
+from actors.testing.redis import RedisServer
 from tests.faults.ledger import Ledger
 from tests.faults.process import PATIENCE, ROOT, Program, Server, program, until
 from tests.faults.stores import Place
@@ -36,6 +38,7 @@ class Trial:
     long: bool
     slack: float  # factor on limits of time: 1 on a quiet machine
     folder: Path
+    redis: RedisServer | None = None  # of this trial alone
     figures: dict[str, Any] = attrs.Factory(dict)
     broken: list[str] = attrs.Factory(list)
     programs: list[Program] = attrs.Factory(list)
@@ -45,12 +48,24 @@ class Trial:
 
     def __attrs_post_init__(self) -> None:
         self.random = Random(f"{self.scenario} {self.seed}")
-        self.store = self.place.within(self.folder)
+        self.store = self.place.within(self.folder) if self.redis is None else self.redis.url
         self.ledger = Ledger(self.folder / "ledger")
 
     def size(self, short: int, long: int) -> int:
         """How much, in this form."""
         return long if self.long else short
+
+    def another(self, name: str) -> str:
+        """The URL of another store at the same place."""
+        if self.place.promise.is_file:
+            return self.store.replace("jobs.db", f"{name}.db")
+        return f"{self.store}{'&' if '?' in self.store else '?'}prefix={self.folder.name}/{name}"
+
+    @property
+    def server_of_its_own(self) -> RedisServer:
+        """The Redis server, to be hurt."""
+        assert self.redis is not None, f"{self.scenario} hurts the server: expected --store redis"
+        return self.redis
 
     # Programs
 
@@ -184,8 +199,11 @@ async def run(
     """One trial, audited in its midst or not. An error in it is a broken promise; its folder and programs are gone
     afterwards.
     """
-    with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as folder:
-        trial = Trial(scenario=name, place=place, seed=seed, long=long, slack=slack, folder=Path(folder))
+    with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as path, ExitStack() as stack:
+        folder, redis = Path(path), None
+        if place.brings_server:
+            redis = stack.enter_context(await trio.to_thread.run_sync(partial(RedisServer, parent=folder)))
+        trial = Trial(scenario=name, place=place, seed=seed, long=long, slack=slack, folder=folder, redis=redis)
         try:
             async with trio.open_nursery() as nursery:
                 if audited:
