@@ -22,6 +22,8 @@ class WorkArguments:
     store: Store = DEFAULT_STORE
     grace: float = 25.0
     """Seconds that running jobs have at a stop."""
+    lease: float = 30.0
+    """On Redis: seconds without a sign of life after which what a process ran is given to others."""
     workers: int = 4
     """How many jobs of the queue `default` run at a time; `--queue default=N` wins."""
     queue: Annotated[tuple[str, ...], Many] = ()

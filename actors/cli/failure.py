@@ -19,8 +19,10 @@ class Failure(Exception):
 
 
 def explained(error: BaseException) -> Failure | None:
-    """The failure that a known error is to who typed the command; None for a fault of ours."""
+    """The failure that a known error is, or carries, to who typed the command; None for a fault of ours."""
     match error:
+        case Failure():
+            return error
         case BadOption():
             return Failure(
                 f"--{error.option.replace('_', '-').replace(' ', '-')} is {error.given!r}: expected {error.expected}"

@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from actors.cli.arguments import DEFAULT_STORE, LASTING, HttpArguments, Store, WorkArguments
-from actors.cli.failure import USAGE, Failure, explained
+from actors.cli.failure import USAGE, explained
 
 _HELP: Final = r"""A job system for trio programs: typed jobs, retries, schedules and dead letters.
 
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BaseException as error:
-        failure = error if isinstance(error, Failure) else explained(error)
+        failure = explained(error)
         if failure is None:
             raise
         print(f"actors: {failure}", file=sys.stderr)

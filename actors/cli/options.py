@@ -20,6 +20,7 @@ from actors.server.settings import ServerSettings
 def check_work(given: WorkArguments) -> None:
     """Raise for what is out of its bounds, or is not there."""
     check_seconds("grace", given.grace)
+    check_seconds("lease", given.lease)
     for root in given.cleanup_root:
         if not Path(root).is_dir():
             raise BadOption("cleanup_root", root, "a directory that is there")

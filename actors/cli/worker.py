@@ -29,7 +29,9 @@ def worker(given: WorkArguments) -> int:
 
 async def _work(life: Lifetime, given: WorkArguments, registry: Registry, queues: dict[str, Queue]) -> None:
     with life.hurry:
-        async with open_system(registry, store=given.store, queues=queues, grace=given.grace) as system:
+        async with open_system(
+            registry, store=given.store, queues=queues, lease=given.lease, grace=given.grace
+        ) as system:
             life.system = system
             facts = {
                 "store": without_password(given.store),
