@@ -18,7 +18,9 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="the sizes of the guarantees, instead of the suite's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, one after the other")
-    parser.add_argument("--store", default=Place().url, help="{folder} in it is a fresh folder; `redis`: a fresh server")
+    parser.add_argument(
+        "--store", default=Place().url, help="{folder} in it is a fresh folder; `redis`: a fresh server"
+    )
     parser.add_argument("--slack", type=float, default=1.0, help="factor on limits of time, for a loaded machine")
     given = parser.parse_args()
     kept = True

@@ -27,9 +27,7 @@ async def term(trial: Trial) -> None:
 
 
 async def _server(trial: Trial, name: str, grace: float, long: range) -> Server:
-    server = trial.server(
-        "--workers", "4", "--grace", str(grace), name=name, store=trial.another(name)
-    )
+    server = trial.server("--workers", "4", "--grace", str(grace), name=name, store=trial.another(name))
     await server.start()
     if long:
         await server.post("work", long, 60.0)
