@@ -5,16 +5,28 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import trio
+
 import actors
 from actors.core.errors import StoreBusy, StoreFull
 from actors.server import ServerSettings
+from actors.server.access import FRESH
 from actors.store.memory import MemoryStore
 
 
 class Failing(MemoryStore):
-    """A store whose commits fail on demand."""
+    """A store whose commits fail on demand; or all of it."""
 
     error: Exception | None = None
+    away: StoreBusy | None = None
+    hangs = False
+
+    async def settings(self) -> Any:
+        if self.away is not None:
+            raise self.away
+        if self.hangs:
+            await trio.sleep_forever()
+        return await super().settings()
 
     async def commit(self, holder: str, tick: int, batch: Any) -> Any:
         if self.error is not None:
@@ -39,6 +51,24 @@ async def test_a_failing_store_is_degraded_alive_and_not_ready(serving: Any) -> 
             store.error = None
             await served.call("GET", "/readyz")
         assert await served.json("GET", "/healthz") == {"status": "ok"}
+
+
+async def test_a_store_that_is_away_or_hangs_does_not_make_a_process_look_dead(serving: Any) -> None:
+    store = Failing()
+    async with serving(store, settings=ServerSettings(patience=1.5)) as served:
+        await trio.sleep(FRESH)  # what is known of the tokens is too old now
+        store.away = store.error = StoreBusy("away")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.system.ping)  # a commit fails, so that health need not wait for one
+            await trio.sleep(0)
+            assert (await served.json("GET", "/healthz"))["status"] == "degraded"
+            nursery.cancel_scope.cancel()
+        await served.call("GET", "/readyz", 503)
+        store.away, store.hangs = None, True
+        with trio.fail_after(10.0):
+            await served.json("GET", "/healthz")
+        store.hangs, store.error = False, None
+        await served.call("GET", "/readyz")
 
 
 async def test_a_blocked_loop_is_degraded_for_a_while_and_names_no_job(serving: Any) -> None:

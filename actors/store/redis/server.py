@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 import coredis
@@ -13,6 +14,14 @@ from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
 from actors.store.redis.library import Client
+
+_LOG: Final = logging.getLogger("coredis")
+_RAISED: Final = ("Connection attempt failed unexpectedly!", "Connection closed unexpectedly!")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """What the client logs there, with a traceback at each try, it raises, too: the store says it in a sentence."""
+    return record.msg not in _RAISED
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +65,7 @@ class Server:
 
         Nothing is retried in here: a commit is repeated by whoever asked for it.
         """
+        _LOG.addFilter(_is_news)  # adding it again changes nothing
         options = {"client_name": name, **self.credentials.options(), "ssl_context": self.tls}
         locations = [TCPLocation(host, port) for host, port in self.hosts]
         never = NoRetryPolicy()
