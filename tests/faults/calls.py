@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-import httpx2
 import trio
 
+from tests.faults.posting import Posting
 from tests.faults.process import Server, until
 from tests.faults.trial import Trial
 
@@ -19,49 +19,18 @@ async def api_kill(trial: Trial) -> None:
     each = trial.size(120, 600)
     server = trial.server("--workers", "4")
     await server.start()
-    accepted: Counter[int] = Counter()
-    repeats = 0
-
-    async def post(first: int) -> None:
-        nonlocal repeats
-        async with server.client(5.0) as client:
-            for number in range(first, first + each):
-                while True:
-                    try:
-                        answer = await client.post(
-                            "/jobs",
-                            json={"type": "work", "number": number},
-                            headers={"Idempotency-Key": f"key-{number}"},
-                        )
-                    except httpx2.TransportError:
-                        repeats += 1
-                        await trio.sleep(0.02)
-                        continue
-                    assert answer.status_code in (200, 202, 503), answer.text
-                    if answer.status_code < 300:
-                        accepted[number] += 1
-                        break
-                    await trio.sleep(0.05)
-                await trio.sleep(trial.random.uniform(0.0, 0.01))
-
+    posting = Posting(server, CLIENTS * each)
     async with trio.open_nursery() as nursery:
-        for n in range(CLIENTS):
-            nursery.start_soon(post, n * each)
-        nursery.start_soon(_kill, trial, server, kills, accepted, each)
+        nursery.start_soon(posting.clients, CLIENTS, lambda: 0.0, lambda: trial.random.uniform(0.0, 0.01))
+        nursery.start_soon(_kill, trial, server, kills, posting.accepted, each)
     numbers = range(CLIENTS * each)
     await trial.ended(numbers)
     await trial.settle(completed=len(numbers), running=0, pending=0, enqueued=len(numbers))
-    async with trial.client() as client:
-        found: Counter[int] = Counter()
-        after = None
-        while True:
-            page = await client.find(limit=1_000, after=after)
-            found.update(job.payload["number"] for job in page.jobs)
-            if (after := page.after) is None:
-                break
+    found = await trial.numbers()
     trial.promise("every 2xx is exactly one job", set(found) == set(numbers) and set(found.values()) == {1})
     await trial.stop(server)
-    trial.figure(kills=kills, repeats=repeats, jobs_per_2xx=max(found.values()))
+    trial.promise(f"no other answers: {posting.strange[:3]}", not posting.strange)
+    trial.figure(kills=kills, repeats=posting.repeats, jobs_per_2xx=max(found.values()))
     trial.count(numbers, twice=kills * CLIENTS)
 
 

@@ -142,6 +142,18 @@ def program(folder: Path, name: str, word: str, **given: Any) -> Program:
     return Program(folder, name, command, "ready\n", {})
 
 
+def _command(word: str, store: str) -> list[str]:
+    return [sys.executable, "-m", "actors", word, "--app", "tests.faults.work:jobs", "--store", store]
+
+
+class Worker(Program):
+    """`actors worker` with the jobs of `tests.faults.work`."""
+
+    def __init__(self, folder: Path, store: str, *options: str, name: str) -> None:
+        command = [*_command("worker", store), *options]
+        super().__init__(folder, name, command, "works as ", {"PYTHONUNBUFFERED": "1"})
+
+
 class Server(Program):
     """`actors serve` with the jobs of `tests.faults.work`, on a port that it keeps over restarts."""
 
@@ -149,10 +161,8 @@ class Server(Program):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "actors", "serve", "--app", "tests.faults.work:jobs", "--store", store]
-        super().__init__(
-            folder, name, [*command, "--port", str(self.port), *options], "listens on ", {"PYTHONUNBUFFERED": "1"}
-        )
+        command = [*_command("serve", store), "--port", str(self.port), *options]
+        super().__init__(folder, name, command, "listens on ", {"PYTHONUNBUFFERED": "1"})
         self.url = f"http://127.0.0.1:{self.port}"
 
     def client(self, patience: float = 10.0) -> httpx2.AsyncClient:

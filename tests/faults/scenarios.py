@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.faults import bodies, calls, deaths, disk, leaks, shared, stops, times
+from tests.faults import bodies, calls, deaths, disk, leaks, servers, shared, stops, times
 from tests.faults.stores import Place
 from tests.faults.trial import Scenario, Trial, run
 
@@ -30,6 +30,10 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         times.scheduler,
         leaks.leak,
         leaks.soak,
+        servers.server_killed,
+        servers.server_paused,
+        servers.server_absent,
+        servers.line_cut,
     )
 }
 
@@ -44,6 +48,9 @@ UNAUDITED: Final = frozenset(
         "locked",  # asks by HTTP
         "leak",
         "blocked_loop",
+        "server_killed",  # asks while the server is there
+        "server_paused",
+        "server_absent",
     }
 )
 

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -20,7 +21,7 @@ import trio
 import actors
 from actors.testing.redis import RedisServer
 from tests.faults.ledger import Ledger
-from tests.faults.process import PATIENCE, ROOT, Program, Server, program, until
+from tests.faults.process import PATIENCE, ROOT, Program, Server, Worker, program, until
 from tests.faults.stores import Place
 from tests.faults.work import jobs
 
@@ -72,6 +73,12 @@ class Trial:
     def program(self, name: str, word: str, **given: Any) -> Program:
         """One of `tests.faults.programs` on this trial's store."""
         made = program(self.folder, name, word, **{"store": self.store, **given})
+        self.programs.append(made)
+        return made
+
+    def worker(self, name: str, *options: str) -> Worker:
+        """`actors worker` on this trial's store."""
+        made = Worker(self.folder, self.store, *options, name=name)
         self.programs.append(made)
         return made
 
@@ -181,6 +188,17 @@ class Trial:
                 self.promise(f"{state}: {getattr(stats, state)} is {number}", getattr(stats, state) == number)
             audit = await system.audit(every_job=True)
             self._audited(f"audit: {audit}", attrs.asdict(audit) | {"ok": audit.ok}, True)
+
+    async def numbers(self) -> Counter[int]:
+        """How many jobs the store has of each number."""
+        found: Counter[int] = Counter()
+        async with self.client() as client:
+            after = None
+            while True:
+                page = await client.find(type="work", limit=1_000, after=after)
+                found.update(job.payload["number"] for job in page.jobs)
+                if (after := page.after) is None:
+                    return found
 
     @property
     def line(self) -> str:

@@ -23,6 +23,18 @@ async def work(number: int, seconds: float = 0.0) -> int:
     return number
 
 
+@jobs.job(max_attempts=1)
+async def linger(number: int, seconds: float) -> None:
+    """The same, and tells when it is stopped."""
+    ledger.write("began", number)
+    try:
+        await trio.sleep(seconds)
+    except trio.Cancelled:
+        ledger.write("stopped", number)
+        raise
+    ledger.write("ended", number)
+
+
 @jobs.job(max_attempts=100)
 async def poison(number: int, seconds: float = 0.0) -> None:
     """Takes its process with it."""
