@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.faults import bodies, calls, deaths, disk, leaks, servers, shared, stops, times
+from tests.faults import bodies, calls, deaths, disk, failover, fleet, leaks, servers, shared, stops, times
 from tests.faults.stores import Place
 from tests.faults.trial import Scenario, Trial, run
 
@@ -34,6 +34,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         servers.server_paused,
         servers.server_absent,
         servers.line_cut,
+        failover.failover,
+        fleet.fleet,
     )
 }
 
@@ -51,6 +53,8 @@ UNAUDITED: Final = frozenset(
         "server_killed",  # asks while the server is there
         "server_paused",
         "server_absent",
+        "failover",
+        "fleet",  # asks while the server is there
     }
 )
 
