@@ -17,18 +17,31 @@ AT_A_TIME: Final = 2 * (os.cpu_count() or 2) + 1
 SLACK: Final = 4.0  # factor on limits of time in the suite, whose machine does other things; by hand it is 1
 LINES = pytest.StashKey[list[str]]()
 
-Asked = tuple[str, int]
+Asked = tuple[Place, str, int]
 
 
 def asked(item: pytest.Item) -> list[Asked]:
-    """The scenarios and seeds of a test's mark."""
+    """The stores, scenarios and seeds of a test's mark."""
     mark = item.get_closest_marker("trial")
-    return [] if mark is None else [(mark.args[0], seed) for seed in range(1, mark.kwargs.get("seeds", 1) + 1)]
+    if mark is None or item.get_closest_marker("skip") is not None:
+        return []
+    place = Place(mark.kwargs["store"]) if "store" in mark.kwargs else Place()
+    return [(place, mark.args[0], seed) for seed in range(1, mark.kwargs.get("seeds", 1) + 1)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "trial(scenario, seeds=1): the scenario whose trials the test is given")
+    said = "trial(scenario, seeds=1, store=..., only_long=False): the scenario whose trials the test is given"
+    config.addinivalue_line("markers", said)
     config.stash[LINES] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What `only_long` says of itself."""
+    for item in items:
+        mark = item.get_closest_marker("trial")
+        if mark is not None and mark.kwargs.get("only_long") and config.getoption("--faults") != "long":
+            item.add_marker(pytest.mark.skip("with --faults=long"))
 
 
 @pytest.fixture(scope="session")
@@ -43,13 +56,13 @@ def all_trials(request: pytest.FixtureRequest) -> dict[Asked, Trial]:
             limiter = trio.CapacityLimiter(AT_A_TIME if together and not long else 1)
             async with trio.open_nursery() as nursery:
                 for one in wanted:
-                    if (one[0] in ALONE) != together:
+                    if (one[1] in ALONE) != together:
                         nursery.start_soon(single, one, limiter)
 
     async def single(one: Asked, limiter: trio.CapacityLimiter) -> None:
-        name, seed = one
+        place, name, seed = one
         async with limiter:
-            done[one] = await trial_of(name, Place(), seed, long=long, slack=SLACK)
+            done[one] = await trial_of(name, place, seed, long=long, slack=SLACK)
         request.config.stash[LINES].append(done[one].line)
 
     trio.run(all_of_them)

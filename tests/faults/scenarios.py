@@ -39,6 +39,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     )
 }
 
+OF_FILES: Final = frozenset({"disk_full", "locked", "shared_file"})  # of stores that are one
+OF_SERVERS: Final = frozenset({"server_killed", "server_paused", "server_absent", "line_cut", "failover", "fleet"})
 ALONE: Final = frozenset({"shared_file"})  # measures milliseconds: nothing else runs beside it
 UNAUDITED: Final = frozenset(
     {

@@ -87,7 +87,7 @@ async def server_paused(trial: Trial) -> None:
     for worker in workers:
         await worker.start()
     async with trial.client() as client:
-        await client.enqueue_many([linger(number, lease) for number in held])
+        await client.enqueue_many([linger(number, 60.0) for number in held])
         await trial.begun(held)
         await client.enqueue_many([work(number, trial.random.uniform(0.005, 0.02)) for number in waiting])
     await trio.sleep(trial.random.uniform(0.0, 1.0))

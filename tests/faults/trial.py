@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -206,6 +206,11 @@ class Trial:
         head = {"scenario": self.scenario, "store": self.place.kind, "seed": self.seed, "long": self.long}
         skeleton = dict.fromkeys(SKELETON)
         return json.dumps({**head, **skeleton, **self.figures, "broken": self.broken})
+
+
+def tried(module: Mapping[str, Any]) -> list[str]:
+    """The scenarios that the tests of a module are marked with."""
+    return [mark.args[0] for each in module.values() for mark in getattr(each, "pytestmark", [])]
 
 
 Scenario = Callable[[Trial], Awaitable[None]]

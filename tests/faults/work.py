@@ -24,11 +24,11 @@ async def work(number: int, seconds: float = 0.0) -> int:
 
 
 @jobs.job(max_attempts=1)
-async def linger(number: int, seconds: float) -> None:
-    """The same, and tells when it is stopped."""
+async def linger(ctx: actors.JobContext, number: int, seconds: float) -> None:
+    """Takes its time in its first run, and tells when it is stopped."""
     ledger.write("began", number)
     try:
-        await trio.sleep(seconds)
+        await trio.sleep(seconds if ctx.job.runs == 1 else 0.0)
     except trio.Cancelled:
         ledger.write("stopped", number)
         raise
