@@ -129,6 +129,10 @@ class StoreBusy(StoreError):
     """The store is held by another process or out of reach for now."""
 
 
+class StoreSilent(StoreBusy):
+    """The store was asked and has not answered: it may have done it, and may still do it."""
+
+
 class LeaseLost(StoreError):
     """This process could not say in time that it lives: its jobs may be given to others, so what runs must stop now."""
 

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from actors.clock import Clock
-from actors.core.errors import ShuttingDown, Stopped, StoreError, StoreFull
+from actors.core.errors import ShuttingDown, Stopped, StoreBusy, StoreError, StoreFull, StoreSilent
 from actors.core.job import JobRecord
 from actors.core.registry import Registry
 from actors.mailbox import answer, decline, refusing_the_rest
@@ -272,7 +272,7 @@ class Queue:
                 outcome = await self._store.commit(self._holder, self._tick, turn.batch)
             except StoreError as error:
                 self._failing(error)
-                if not isinstance(error, StoreFull):
+                if isinstance(error, StoreSilent) or not isinstance(error, (StoreBusy, StoreFull)):
                     uncertain = True  # it may have happened: what was inserted then can't be refused any more
                 elif isinstance(error, StoreFull) and not uncertain:
                     self._admission.refuse_inserts(turn, error)

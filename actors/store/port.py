@@ -306,7 +306,8 @@ class Recount:
 
 class Store(Protocol):
     """Where jobs are kept. Errors are `StoreBusy`, `StoreFull` or `StoreError`; after one of them a commit may have
-    happened or not. (A commit that raised `StoreFull` has not, unless an earlier try of its tick has.)
+    happened or not. (A commit that raised `StoreFull`, or a `StoreBusy` that is no `StoreSilent`, has not,
+    unless an earlier try of its tick has.)
 
     A store object may serve several holders (processes, or systems of one program) at a time. Reads see every commit
     that was answered.

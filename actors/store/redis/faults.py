@@ -10,7 +10,7 @@ from typing import Final
 import trio
 from coredis import exceptions
 
-from actors.core.errors import StoreBusy, StoreError, StoreFull
+from actors.core.errors import StoreBusy, StoreError, StoreFull, StoreSilent
 
 _FULL: Final = ("OOM ", "MISCONF ")  # no memory left; a disk that takes no snapshot or log any more
 _PASSING: Final = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ", "NOREPLICAS", "UNBLOCKED")
@@ -18,6 +18,13 @@ _OTHER_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADD
 _OUT_OF_DATE: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 _CLIENT_REFUSED: Final = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")  # in alerts
+_NOT_DONE: Final = (  # of those out of reach: the server itself has said so, or nobody was asked
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+    exceptions.PrimaryNotFoundError,
+)
 _OUT_OF_REACH: Final = (
     exceptions.ConnectionError,
     exceptions.ReadOnlyError,
@@ -47,7 +54,9 @@ def store_error(error: BaseException, where: str) -> StoreError:
         return refused
     if text.startswith(_FULL):
         return StoreFull(f"{where} takes no more: {text}")
-    if isinstance(error, _OUT_OF_REACH) or text.startswith(_PASSING):
+    if isinstance(error, _OUT_OF_REACH) and not isinstance(error, _NOT_DONE):
+        return StoreSilent(f"{where} is out of reach: {text}")
+    if isinstance(error, _NOT_DONE) or text.startswith(_PASSING):
         return StoreBusy(f"{where} is out of reach: {text}")
     return StoreError(f"{where}: {text}")
 
@@ -94,7 +103,7 @@ def first_contact(error: StoreBusy, *, tls: bool) -> StoreBusy:
         hint = "a server that speaks TLS there hangs up so: is it rediss://?"
         if tls:
             hint = "a server that asks for a client certificate hangs up so: are ssl_certfile and ssl_keyfile given?"
-    return error if hint is None else StoreBusy(f"{error} ({hint})")
+    return error if hint is None else type(error)(f"{error} ({hint})")
 
 
 @contextmanager

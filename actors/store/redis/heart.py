@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -16,7 +17,7 @@ from actors.core.errors import StoreError
 from actors.store.redis import library
 from actors.store.redis.faults import redis_errors
 from actors.store.redis.library import Client
-from actors.store.redis.server import Server
+from actors.store.redis.server import Endpoint
 
 BEATS: Final = 3  # within a lease: one may be late and one lost
 AGAIN: Final = 0.1  # of a lease, before a beat that failed is tried again
@@ -32,9 +33,12 @@ def moment() -> float:
 class Heart:
     """Beats for the holders of one store object. Called from the loop; the thread only reads what it is given."""
 
-    def __init__(self, server: Server, prefix: str) -> None:
+    def __init__(self, server: Endpoint, prefix: str, *, inline: bool = False) -> None:
+        """`inline`: beat in the loop itself and by its clock, for simulated time."""
         self._server = server
         self._prefix = f"{{{prefix}}}:"
+        self._inline = inline
+        self.now: Callable[[], float] = trio.current_time if inline else moment  # the clock of the leases
         self._leases: dict[str, float] = {}
         self._confirmed: dict[str, float] = {}  # holder -> when the last beat that was confirmed had been sent
         self._token: trio.lowlevel.TrioToken | None = None
@@ -52,6 +56,9 @@ class Heart:
         self._confirmed[holder] = confirmed
         if self._ended is None:
             self._ended = trio.Event()
+            if self._inline:
+                trio.lowlevel.spawn_system_task(self._run_here, self._ended, name="actors-heart")
+                return
             home = trio.lowlevel.current_trio_token()
             thread = threading.Thread(target=self._live, args=(home, self._ended), name="actors-heart", daemon=True)
             thread.start()
@@ -65,7 +72,7 @@ class Heart:
 
     def left(self, holder: str) -> float:
         """Seconds until the lease of this holder ends, unless a beat comes through."""
-        return self._confirmed[holder] + self._leases[holder] - moment()
+        return self._confirmed[holder] + self._leases[holder] - self.now()
 
     async def stop(self) -> None:
         """End the thread."""
@@ -79,6 +86,12 @@ class Heart:
             trio.run(self._run)
         finally:
             _tell(home, ended.set)
+
+    async def _run_here(self, ended: trio.Event) -> None:
+        try:
+            await self._run()
+        finally:
+            ended.set()
 
     async def _run(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -98,7 +111,7 @@ class Heart:
     async def _round(self, client: Client) -> None:
         leases = self._leases
         if leases:
-            sent = moment()
+            sent = self.now()
             pairs = [part for holder, lease in leases.items() for part in (holder, round(lease * 1_000))]
             try:
                 with redis_errors(str(self._server)), trio.fail_after(min(leases.values()) / BEATS):

@@ -15,11 +15,11 @@ from typing import Final
 import trio
 from coredis.retry import NoRetryPolicy
 
-from actors.core.errors import StoreBusy
+from actors.core.errors import StoreBusy, StoreSilent
 from actors.store.redis import library
 from actors.store.redis.faults import first_contact, redis_errors
 from actors.store.redis.library import Client
-from actors.store.redis.server import Server
+from actors.store.redis.server import Endpoint
 from actors.store.redis.url import Options
 
 log = logging.getLogger("actors")
@@ -31,7 +31,7 @@ LONGEST_PAUSE: Final = 0.5
 class Line:
     """Calls functions of the library, and hears what others tell: `hear` gets each message, and None after a gap."""
 
-    def __init__(self, server: Server, options: Options, hear: Callable[[bytes | None], None]) -> None:
+    def __init__(self, server: Endpoint, options: Options, hear: Callable[[bytes | None], None]) -> None:
         self._server = server
         self._options = options
         self._hear = hear
@@ -69,8 +69,11 @@ class Line:
         except StoreBusy as error:
             if client is not None and isinstance(error.__cause__, (trio.TooSlowError, TimeoutError)):
                 client.connection_pool.disconnect()  # who is silent for so long may be gone without a word
+            if client is None and isinstance(error, StoreSilent):
+                cause, error = error.__cause__, StoreBusy(str(error))  # it was not even asked
+                error.__cause__ = cause
             if self._answered:
-                raise
+                raise error
             raise first_contact(error, tls=self._server.tls is not None) from error.__cause__
         self._answered = True
         return reply

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final, Literal
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 import coredis
@@ -22,6 +22,19 @@ _RAISED: Final = ("Connection attempt failed unexpectedly!", "Connection closed 
 def _is_news(record: logging.LogRecord) -> bool:
     """What the client logs there, with a traceback at each try, it raises, too: the store says it in a sentence."""
     return record.msg not in _RAISED
+
+
+class Endpoint(Protocol):
+    """What a store connects to. Its text is for people, without secrets."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How connections are secured; None: not at all."""
+        ...
+
+    def connect(self, name: str) -> AbstractAsyncContextManager[Client]:
+        """A client for as long as the block lasts, which repeats nothing; `name` is how the server may list it."""
+        ...
 
 
 @attrs.frozen(kw_only=True)

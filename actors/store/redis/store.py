@@ -13,26 +13,29 @@ from typing import Any, Final
 import attrs
 import trio
 
-from actors.core.errors import LeaseLost, StoreBusy, StoreError
+from actors.core.errors import LeaseLost, StoreBusy, StoreError, StoreFull, StoreSilent
 from actors.core.job import JobRecord
 from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
 from actors.store.redis.batch import SCHEDULE, encode, pack_types
 from actors.store.redis.bell import Bell
 from actors.store.redis.durability import doubts, read_info, why_no_fsync
-from actors.store.redis.heart import BEATS, Heart, moment
+from actors.store.redis.heart import BEATS, Heart
 from actors.store.redis.library import SCHEMA
 from actors.store.redis.line import Line
 from actors.store.redis.outcome import decode
 from actors.store.redis.pages import decode_page, encode_query
 from actors.store.redis.places import read_counter
 from actors.store.redis.rows import SEQ, make_kept, make_record, or_none, pack, unpack
+from actors.store.redis.server import Endpoint
 from actors.store.redis.url import Options, read_url
 
 log = logging.getLogger("actors")
 
 FIRST_LEASE: Final = 30.0  # seconds that a holder has before its first beat
 SHIELDED_SECONDS: Final = 1.0  # of a commit: a server that hangs must not hold the exit
+REMEMBERED_SECONDS: Final = 3_600  # of a goodbye: no call is as late as that
 GOODBYE_SECONDS: Final = 1.0  # for the last call
+NO_TIME: Final = 0.001  # seconds: what is left of a lease when nothing is left of it
 MARGIN: Final = 1 / 6  # of a lease, before its end: time to stop what runs
 FORGET_AFTER: Final = 86_400.0  # seconds for which the last outcome of a silent holder is kept
 SWEPT_AT_ONCE: Final = 1_000
@@ -45,12 +48,16 @@ HALF: Final[Any] = "half"  # the state of what is no whole job
 class _Holder:
     """What is kept for one open holder."""
 
+    opening: str = attrs.Factory(lambda: uuid.uuid4().hex)  # a late copy of its enrolment must not undo its goodbye
     bell: Bell = attrs.Factory(Bell)
     answered: tuple[int, Outcome] | None = None  # the last tick
 
 
 class RedisStore:
     """A `Store` on the server that `url` names (`actors.store.redis.url` has all spellings), for many processes.
+
+    It may also be given an `Endpoint`: a server that is connected to in a way of its own. With `inline=True` nothing
+    runs in a thread and leases are by trio's clock, for simulated time.
 
     `prefix` names the system: its keys begin with it, and several systems share a server under different names.
 
@@ -66,19 +73,22 @@ class RedisStore:
 
     def __init__(
         self,
-        url: str,
+        url: str | Endpoint,
         *,
         prefix: str | None = None,
         timeout: float | None = None,
         replicas: int | None = None,
         fsync: bool | None = None,
         strict: bool | None = None,
+        inline: bool = False,
     ) -> None:
-        self._server, from_url = read_url(url)
+        self._server: Endpoint
+        self._server, from_url = read_url(url) if isinstance(url, str) else (url, {})
         given = {"prefix": prefix, "timeout": timeout, "replicas": replicas, "fsync": fsync, "strict": strict}
         self._options = Options(**{**from_url, **{name: text for name, text in given.items() if text is not None}})
         self._line: Line | None = None
-        self._heart = Heart(self._server, self._options.prefix)
+        self._inline = inline
+        self._heart = Heart(self._server, self._options.prefix, inline=inline)
         self._holders: dict[str, _Holder] = {}
         self._opening = trio.Lock()
         self._examined = False
@@ -107,7 +117,7 @@ class RedisStore:
                 try:
                     await self._examine()
                     await self._enroll(holder)
-                except StoreBusy as error:
+                except (StoreBusy, StoreFull) as error:
                     log.warning("the store is not there yet, going on without: %s", error)
                 except BaseException:
                     del self._holders[holder]
@@ -127,12 +137,13 @@ class RedisStore:
         self._examined = True
 
     async def _enroll(self, holder: str) -> None:
-        reply = await self._call("enroll", holder, round(FIRST_LEASE * 1_000), SCHEMA)
+        served = self._holders[holder]
+        reply = await self._call("enroll", holder, round(FIRST_LEASE * 1_000), SCHEMA, served.opening)
         if reply.startswith(b"!schema"):
             raise StoreError(
                 f"{self._server} holds the data of a newer release ({reply.decode()[1:]}): expected at most {SCHEMA}"
             )
-        self._holders[holder].bell.seen = unpack(reply)
+        served.bell.seen = unpack(reply)
 
     async def close(self, holder: str) -> None:
         """Stop serving `holder`; the last closing frees the connections. Closing what is not open changes nothing.
@@ -148,7 +159,7 @@ class RedisStore:
                 self._heart.drop(holder)
                 try:
                     with trio.fail_after(GOODBYE_SECONDS):
-                        await self._call("dismiss", holder)
+                        await self._call("dismiss", holder, served.opening, REMEMBERED_SECONDS)
                 except (StoreError, trio.TooSlowError) as error:
                     log.warning("the store could not be told that this process is leaving: %r", error)
                 finally:
@@ -158,7 +169,7 @@ class RedisStore:
         if self._holders or self._line is None:
             return
         line, heart = self._line, self._heart
-        self._line, self._heart = None, Heart(self._server, self._options.prefix)
+        self._line, self._heart = None, Heart(self._server, self._options.prefix, inline=self._inline)
         await heart.stop()
         await line.stop()
 
@@ -188,7 +199,10 @@ class RedisStore:
             outcome = await self._commit(served, holder, tick, batch)
         if shield.cancelled_caught:
             await trio.lowlevel.checkpoint_if_cancelled()
-            outcome = await self._commit(served, holder, tick, batch)
+            try:
+                outcome = await self._commit(served, holder, tick, batch)
+            except (StoreBusy, StoreFull) as error:  # which is so of this try, and the one before may have happened
+                raise StoreSilent(str(error)) from error
         served.answered = (tick, outcome)
         return outcome
 
@@ -289,11 +303,11 @@ class RedisStore:
         if heart.tends(holder, lease):
             await trio.lowlevel.checkpoint()
         else:
-            sent = moment()
+            sent = heart.now()
             await self._call("beat", holder, round(lease * 1_000))
             heart.tend(holder, lease, sent)
         left = heart.left(holder) - lease * MARGIN
-        if left <= 0:
+        if left < NO_TIME:
             raise LeaseLost(f"{self._server} could not be told for {lease:g} s that this process lives")
         return min(lease / BEATS, left)
 

@@ -30,7 +30,7 @@ local function listen(w, holder, parts, before) -- what every answer ends with
     return array(#parts) .. concat(parts)
 end
 
-local function again(w, holder, remembered) -- the outcome of the last tick; its claimed jobs as they stand now
+local function again(w, holder, remembered) -- the outcome of the last tick; of its claimed jobs those that it still has
     local kept = open(remembered) -- refused, lost, lost_moves, undeleted, unstopped, claimed, promoted
     local promoted = {}
     for index, stood in ipairs(kept[7]) do
@@ -43,7 +43,15 @@ local function again(w, holder, remembered) -- the outcome of the last tick; its
     for index = 1, 5 do
         parts[index] = pack(kept[index])
     end
-    parts[6] = records(w.P, kept[6])
+    fetch(w, kept[6])
+    local held = {}
+    for _, id in ipairs(kept[6]) do
+        local row = standing(w, id)
+        if row and row[HOLDER] == holder then -- else its lease was over, and the job may be another's by now
+            held[#held + 1] = id
+        end
+    end
+    parts[6] = records(w.P, held)
     parts[7] = array(#promoted) .. concat(promoted)
     call('HINCRBY', w.P .. 'holder:' .. holder, 'repeats', 1) -- so that WAIT waits for what was written before it
     return listen(w, holder, parts, news_of(w.P))

@@ -15,7 +15,7 @@ end
 
 register('commit', commit)
 register('report', commit, 'allow-oom') -- the same for a batch without new jobs: what frees memory must get through
-register('enroll', enroll)
+register('enroll', enroll, 'allow-oom') -- who comes may be the one who empties the queues
 register('dismiss', dismiss, 'allow-oom')
 register('beat', beat, 'allow-oom')
 register('vanished', vanished, 'no-writes')

@@ -1,6 +1,6 @@
 -- Who is open and lives, by the clock of the server; and what the dead have left.
 
-local function enroll(keys, args) -- holder, lease in milliseconds, schema
+local function enroll(keys, args) -- holder, lease in milliseconds, schema, opening
     local P, holder, lease = keys[1], args[1], tonumber(args[2])
     local schema = call('GET', P .. 'schema')
     if not schema then
@@ -8,15 +8,27 @@ local function enroll(keys, args) -- holder, lease in milliseconds, schema
     elseif tonumber(schema) > tonumber(args[3]) then
         return '!schema ' .. schema
     end
+    if call('EXISTS', P .. 'left:' .. args[4]) == 1 then -- a late copy: it has said goodbye
+        return pack(news_of(P))
+    end
+    if call('HGET', P .. 'holder:' .. holder, 'opening') == args[4] then -- a second copy is no sign of life
+        return pack(news_of(P))
+    end
     call('ZADD', P .. 'holders', clock() + lease, holder)
+    call('HSET', P .. 'holder:' .. holder, 'opening', args[4])
     if call('HSETNX', P .. 'holder:' .. holder, 'lease', lease) == 1 then
         tell(P, holder)
     end
     return pack(news_of(P))
 end
 
-local function dismiss(keys, args)
+local function dismiss(keys, args) -- holder, opening, seconds for which that is remembered
     local P, holder = keys[1], args[1]
+    call('SET', P .. 'left:' .. args[2], '', 'EX', args[3])
+    local opening = call('HGET', P .. 'holder:' .. holder, 'opening')
+    if opening and opening ~= args[2] then -- it was opened again, and this comes late
+        return ''
+    end
     call('ZREM', P .. 'holders', holder)
     call('DEL', P .. 'holder:' .. holder)
     if call('EXISTS', P .. 'held:' .. holder) == 1 then
