@@ -12,7 +12,7 @@ parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__
 parser.add_argument("--seed", type=int, help="this one")
 parser.add_argument("--seeds", type=int, default=100, help="so many, from --first on")
 parser.add_argument("--first", type=int, default=0)
-parser.add_argument("--store", choices=["memory", "sqlite"], default="memory")
+parser.add_argument("--store", choices=["memory", "sqlite", "redis"], default="memory")
 parser.add_argument("--trace", action="store_true", help="print the history")
 given = parser.parse_args()
 

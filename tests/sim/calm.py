@@ -30,12 +30,16 @@ async def calm(house: House, storm: Storm) -> None:
     truth.calm = True
     if storm.has_stepped:  # what was put off by a clock that was ahead is due by now
         storm.set_clock(max(STEPS) + 100.0 - storm.stepped)
+    if house.network is not None:
+        house.network.come_up()
     for process in house.processes:
         process.port.calm = True
         process.port.come_back()
     system = await _somebody(house)
     while storm.callers.asking:  # the last of them may be to pause a queue
         await trio.sleep(0.1)
+    if house.network is not None:
+        await house.network.all_arrived()
     for queue in QUEUES:
         await system.queues[queue].resume()
         for process in house.up():

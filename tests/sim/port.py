@@ -25,6 +25,8 @@ LATE: Final = 1.0  # seconds that a wake-up may come late
 class Port:
     """A `Store` between one process and the real one."""
 
+    leases_end = False  # whether the store says in time that its lease is over, so that nobody runs what another runs
+
     def __init__(self, store: Store, process: Process, rng: random.Random) -> None:
         self._store = store
         self._process = process
@@ -37,6 +39,11 @@ class Port:
         self.calm = False  # faults are off
         self.failing = False  # the last commit was answered with an error
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether the store does not do what this process asks of it."""
+        return self.silent or self.failing
+
     def fall_silent(self) -> None:
         """Nothing comes through until `come_back`."""
         self.silent, self._back = True, trio.Event()
@@ -45,6 +52,14 @@ class Port:
         """What waited comes through."""
         self.silent = False
         self._back.set()
+
+    async def heard(self) -> None:
+        """Come through, or wait until this process is not silent any more."""
+        await self._there()
+
+    def die(self) -> None:
+        """The process is dead: nothing comes through any more."""
+        self.come_back()
 
     # Holders
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
 import actors
 from actors.body import without_cancelled
-from actors.store.port import Store
 from tests.sim.ears import Ears
 from tests.sim.port import Port
 from tests.sim.world import LEASE, QUEUES, World
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 SLACK = 1.0  # seconds that slow store calls may add to a stop
 
+MakePort = Callable[["Process", random.Random], Port]
+
 
 class Process:
     """One process, from its start to its end; what comes after it is another one."""
 
-    def __init__(self, name: str, world: World, truth: Truth, store: Store) -> None:
+    def __init__(self, name: str, world: World, truth: Truth, make_port: MakePort) -> None:
         self.name = name
         self.world = world
         self.truth = truth
         self.rng = random.Random(f"{world.seed} {name}")
-        self.port = Port(store, self, random.Random(f"{world.seed} {name} port"))
+        self.port = make_port(self, random.Random(f"{world.seed} {name} port"))
         self.ears = Ears(self)
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
@@ -43,8 +45,9 @@ class Process:
         self._left_at = math.nan
         self._was_clean = False
         self._closed = False
-        self._last_beat = math.inf
+        self.lives_until = math.inf  # until when nobody may take its jobs, as far as the store knows
         self._last_lapse: float | None = None
+        self._stopped_all: list[float] = []
 
     def __repr__(self) -> str:
         return self.name
@@ -105,7 +108,7 @@ class Process:
 
     def _leave(self, how: Literal["stop", "cancel"]) -> None:
         self.truth.say(self, how)
-        self._was_clean = not (self.port.silent or self.port.failing or self.lapsed_since(-math.inf))
+        self._was_clean = not (self.port.is_troubled or self.lapsed_since(-math.inf))
         self.port.calm = True
         self.leaving = how
         self._reports_before = self.reports
@@ -115,13 +118,17 @@ class Process:
         """Forget everything; not even its goodbye arrives."""
         self.truth.say(self, "crash")
         self.dead = True
-        self.port.come_back()
+        self.port.die()
         self.scope.cancel()
 
     @property
     def left_clean(self) -> bool:
         """Whether it leaves in order, and its store has done what it was told to."""
         return self.leaving is not None and self._was_clean and not self.dead
+
+    def is_disturbed(self) -> None:
+        """What happens now may hold up its end, if it is on its way out."""
+        self._was_clean = False
 
     async def be_killed(self) -> None:
         """A body takes its process with it (but not in the calm)."""
@@ -158,20 +165,33 @@ class Process:
         """It takes a name."""
         self.holder = holder
         self.truth.processes[holder] = self
-        self._last_beat = trio.current_time()
+        self.lives_until = trio.current_time() + LEASE
 
     def closes(self) -> None:
         """It says goodbye."""
         self._closed = True
 
     def beats(self, at: float) -> None:
-        """It is alive since `at`."""
-        if trio.current_time() - self._last_beat > LEASE:
+        """It was alive at `at`."""
+        self.is_alive(at + LEASE)
+
+    def is_alive(self, until: float) -> None:
+        """The store has heard of it, and takes it for alive until then."""
+        if trio.current_time() > self.lives_until:
             self._last_lapse = trio.current_time()
-        self._last_beat = at
+        self.lives_until = until
+
+    def stops_all(self) -> None:
+        """It knows that its lease may be over: what runs is given back."""
+        self.truth.say(self, "stops what it runs")
+        self._stopped_all.append(trio.current_time())
+
+    def stopped_all_since(self, at: float) -> bool:
+        """Whether what has run since `at` may have been given back because of its lease."""
+        return any(stopped >= at for stopped in self._stopped_all)
 
     def lapsed_since(self, at: float) -> bool:
         """Whether its jobs that it has claimed at `at` could rightly be taken from it."""
-        overdue = trio.current_time() - self._last_beat > LEASE
+        overdue = trio.current_time() > self.lives_until
         has_lapsed = self._last_lapse is not None and self._last_lapse >= at
         return self.dead or self._closed or overdue or has_lapsed

@@ -72,7 +72,7 @@ def _check_report(process: Process, entry: Entry, write: Write, body: Body | Non
         allowed = set(SAID.get(body.said, set()))
         overran = spec.timeout is not None and body.ended - body.began >= spec.timeout - 1e-6
         if body.said == "stopped":
-            allowed |= {"give_back"} if process.leaving else set()
+            allowed |= {"give_back"} if process.leaving or process.stopped_all_since(body.began) else set()
             allowed |= {"retry", "bury"} if overran else set()
         elif overran:
             allowed |= {"retry", "bury"}

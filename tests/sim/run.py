@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,11 +18,13 @@ import trio.testing
 
 import actors
 from actors.store.memory import MemoryStore
-from actors.store.port import Store
 from actors.store.sqlite import SQLiteStore
 from tests.sim.calm import calm
 from tests.sim.jobs import Jobs
-from tests.sim.process import Process
+from tests.sim.port import Port
+from tests.sim.process import MakePort, Process
+from tests.sim.redis.network import Network
+from tests.sim.redis.port import RedisPort
 from tests.sim.storm import Storm
 from tests.sim.truth import Broken, Truth
 from tests.sim.world import StoreName, World, draw
@@ -52,7 +54,7 @@ class History:
 class House:
     """Everything of one history."""
 
-    def __init__(self, world: World, make_store: Callable[[], Store]) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
         self.clock = actors.TrioClock(patience=world.patience)
         self.truth = Truth(self.clock)
@@ -60,7 +62,8 @@ class House:
         self.processes: list[Process] = []
         self.started = 0
         self.nursery: trio.Nursery
-        self._make_store = make_store
+        self.network: Network | None = None  # where the store is a server
+        self.make_port: MakePort
 
     async def run(self) -> None:
         """From the first process to the last check."""
@@ -80,7 +83,7 @@ class House:
     def start(self) -> Process:
         """Another process."""
         self.started += 1
-        process = Process(f"p{self.started}", self.world, self.truth, self._make_store())
+        process = Process(f"p{self.started}", self.world, self.truth, self.make_port)
         self.processes = [one for one in self.processes if not (one.dead or one.ended.is_set())]
         self.processes.append(process)
         self.truth.say(process, "starts")
@@ -95,13 +98,18 @@ class House:
 def simulate(seed: int, store: StoreName = "memory") -> History:
     """Live through one seed."""
     world = draw(seed, store)
+    house = House(world)
     with tempfile.TemporaryDirectory(dir=FAST_DISK if FAST_DISK.is_dir() else None) as directory:
-        if store == "sqlite":
-            path = Path(directory) / "jobs.db"
-            house = House(world, lambda: SQLiteStore(path, inline=True))
-        else:
-            memory = MemoryStore()
-            house = House(world, lambda: memory)
+        match store:
+            case "sqlite":
+                path = Path(directory) / "jobs.db"
+                house.make_port = lambda process, rng: Port(SQLiteStore(path, inline=True), process, rng)
+            case "redis":
+                network = house.network = Network(house)
+                house.make_port = lambda process, rng: RedisPort(network, process, rng)
+            case "memory":
+                memory = MemoryStore()
+                house.make_port = lambda process, rng: Port(memory, process, rng)
         with in_order(seed), quiet():
             trio.run(house.run, clock=trio.testing.MockClock(autojump_threshold=0))
     truth = house.truth

@@ -49,7 +49,9 @@ class Storm:
             "poison": (callers.poison, 5),
             "look": (callers.look, 2),
         }
-        known = {"enqueue", *self.world.mischief}
+        if (network := house.network) is not None and self.world.restarts:
+            moves["restart"] = (network.restart, 2)
+        known = {"enqueue", "restart", *self.world.mischief}
         self._moves = [move for name, (move, _) in moves.items() if name in known]
         self._weights = [weight for name, (_, weight) in moves.items() if name in known]
 

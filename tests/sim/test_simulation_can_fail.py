@@ -7,10 +7,12 @@ import re
 import pytest
 
 from tests.sim.mutants import BREAKS, MUTANTS
+from tests.sim.redis import mutants as on_redis
 from tests.sim.run import simulate
 from tests.sim.truth import Broken
 
 WITHIN = 1_000  # seeds
+WITHIN_ON_REDIS = 150  # the rarest is found at 83
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -21,3 +23,12 @@ def test_a_broken_system_is_found(name: str) -> None:
     said = str(found.value)
     assert re.search(BREAKS[name], said, re.DOTALL), said
     assert f"python -m tests.sim --seed {seed} --store memory --trace" in said
+
+
+@pytest.mark.parametrize("name", on_redis.MUTANTS)
+def test_a_broken_redis_store_is_found(name: str) -> None:
+    with on_redis.MUTANTS[name](), pytest.raises(Broken) as found:
+        for seed in range(WITHIN_ON_REDIS):
+            simulate(seed, "redis").check()
+    said = str(found.value)
+    assert re.search(on_redis.BREAKS[name], said, re.DOTALL), said

@@ -39,6 +39,12 @@ class Body:
     ended: float | None = None
     ended_at: int | None = None  # by the wall clock
     said: str | None = None
+    is_stubborn: bool = False  # it may ignore for a while that it is stopped
+
+    @property
+    def may_outlast_its_lease(self) -> bool:
+        """Whether nobody can stop it in time."""
+        return self.process.dead or self.is_stubborn
 
 
 class Truth:
@@ -55,7 +61,7 @@ class Truth:
         self.active: list[Body] = []
         self.commits = 0
         self.calm = False  # faults are off
-        self._ticks: dict[str, tuple[int, Outcome]] = {}
+        self._ticks: dict[str, tuple[int, list[Outcome]]] = {}  # the last of each holder, and what was said of it
 
     # Saying
 
@@ -80,21 +86,55 @@ class Truth:
 
     # Commits
 
-    def committed(self, process: Process, tick: int, batch: Batch, outcome: Outcome) -> None:
-        """The store has answered a commit, perhaps for the second time."""
+    def committed(self, process: Process, tick: int, batch: Batch, outcome: Outcome, *, fresh: bool = False) -> None:
+        """The store has answered a commit, perhaps for the second time (`fresh`: then with the stops of that time)."""
         if self.broken is not None:
             return
         holder = process.holder
         last = self._ticks.get(holder)
         with self.judging(f"{process} tick {tick}"):
             if last is not None and last[0] == tick:
-                assert outcome == last[1], "a repeat was answered otherwise"
+                self._repeated(process, last[1], outcome, fresh=fresh)
                 return
             assert last is None or tick > last[0], f"after tick {last and last[0]}"
-            self._ticks[holder] = tick, outcome
+            self._ticks[holder] = tick, [outcome]
             self.commits += 1
             assert self.commits < 20_000, "no end of commits"
             self._follow(process, batch, outcome)
+
+    def is_repeat(self, process: Process, tick: int) -> bool:
+        """Whether this tick was committed."""
+        last = self._ticks.get(process.holder)
+        return last is not None and last[0] == tick
+
+    def answered(self, process: Process, tick: int, outcome: Outcome) -> None:
+        """A process has heard what became of its commit: what the store has said, then or at a repeat."""
+        last = self._ticks.get(process.holder)
+        with self.judging(f"{process} tick {tick}"):
+            assert last is not None and last[0] == tick, f"it was answered, and is not the last: {last}"
+            assert outcome in last[1], f"answered {outcome}, expected one of {last[1]}"
+
+    def _repeated(self, process: Process, told: list[Outcome], outcome: Outcome, *, fresh: bool) -> None:
+        first = told[0]
+        if not fresh:
+            assert outcome == first, "a repeat was answered otherwise"
+            return
+        held = [job for job in first.claimed if self.ledger.still(job)]
+        names = ("refused", "lost", "lost_moves", "undeleted", "unstopped")
+        for name in names:
+            was, is_ = getattr(first, name), getattr(outcome, name)
+            assert is_ == was, f"a repeat was answered otherwise: {name} {is_}, expected {was}"
+        for name, jobs, wanted in (("claimed", outcome.claimed, held), ("promoted", outcome.promoted, first.promoted)):
+            was, is_ = ([(job.spec, job.standing) for job in given] for given in (wanted, jobs))
+            assert is_ == was, f"a repeat was answered otherwise: {name} {is_}, expected {was}"
+        self._check_stops(process, outcome)
+        told.append(outcome)
+
+    def _check_stops(self, process: Process, outcome: Outcome) -> None:
+        stops = expected_stops(self.ledger, process.holder)
+        assert sorted(outcome.stops) == sorted(stops), f"stops {outcome.stops}, expected {stops}"
+        due = [entry.standing.run_at for entry in self.ledger.jobs.values() if entry.standing.state == "scheduled"]
+        assert outcome.next_due == min(due, default=None), "next_due"
 
     def _follow(self, process: Process, batch: Batch, outcome: Outcome) -> None:
         ledger, lines = self.ledger, list[str]()
@@ -139,10 +179,7 @@ class Truth:
             lines.append(f"{short(job.id)} delete")
         self._promoted(process, batch, outcome, lines)
         self._claimed(process, batch, outcome, lines)
-        stops = expected_stops(ledger, process.holder)
-        assert sorted(outcome.stops) == sorted(stops), f"stops {outcome.stops}, expected {stops}"
-        due = [entry.standing.run_at for entry in ledger.jobs.values() if entry.standing.state == "scheduled"]
-        assert outcome.next_due == min(due, default=None), "next_due"
+        self._check_stops(process, outcome)
         wanted = " ".join(f"{claim.queue} {claim.limit}" for claim in batch.claims)
         self.say(process, "; ".join(lines) + (f" (wants {wanted})" if wanted else ""))
 
@@ -187,7 +224,9 @@ class Truth:
     @contextmanager
     def body(self, process: Process, ctx: actors.JobContext) -> Iterator[None]:
         """A body runs."""
-        body = Body(process, ctx.job.id, ctx.fence, trio.current_time())
+        words = orjson.loads(ctx.job.spec.payload)["words"]
+        is_stubborn = words[ctx.fence - 1 : ctx.fence] == ["stubborn"]
+        body = Body(process, ctx.job.id, ctx.fence, trio.current_time(), is_stubborn=is_stubborn)
         self._began(body, ctx)
         try:
             yield
@@ -205,6 +244,9 @@ class Truth:
         process, id = body.process, body.id
         self.say(process, f"body of {short(id)} run {body.fence} begins")
         with self.judging(f"{process} runs {short(id)}"):
+            if process.port.leases_end and not process.dead:
+                for other in self.active:
+                    assert other.id != id or other.may_outlast_its_lease, f"{other.process} has not stopped it"
             assert (id, body.fence) not in self.bodies or process.dead, "the same run twice"
             entry = self.ledger.jobs.get(id)
             if not process.dead and entry is not None and not process.lapsed_since(entry.claimed_at):

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import attrs
 
-StoreName = Literal["memory", "sqlite"]
+StoreName = Literal["memory", "sqlite", "redis"]
 
 QUEUES: Final = ("default", "other")
 LEASE: Final = 10.0
@@ -36,6 +36,7 @@ class World:
     moves: int  # things that are done in the storm
     rush: float  # seconds between two of them, on average
     mischief: frozenset[str]
+    restarts: bool  # whether the server, where there is one, dies now and then
 
 
 def draw(seed: int, store: StoreName) -> World:
@@ -58,4 +59,5 @@ def draw(seed: int, store: StoreName) -> World:
         moves=rng.randint(12, 28),
         rush=3.0 if "poison" in mischief else rng.choice([0.02, 0.3, 1.0]),
         mischief=frozenset(mischief),
+        restarts=store == "redis" and rng.random() < 0.5,
     )
