@@ -118,6 +118,8 @@ class Client:
 class Way:
     """The `Endpoint` of one process."""
 
+    tls = None
+
     def __init__(self, network: Network, process: Process) -> None:
         self.clients: list[Client] = []
         self._network = network
