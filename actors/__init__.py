@@ -27,6 +27,7 @@ from actors.core.errors import (
     StoreBusy,
     StoreError,
     StoreFull,
+    StoreSilent,
     UnknownType,
     WrongState,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "StoreBusy",
     "StoreError",
     "StoreFull",
+    "StoreSilent",
     "System",
     "SystemClock",
     "TrioClock",

@@ -56,6 +56,7 @@ NAMES = [
     "StoreBusy",
     "StoreError",
     "StoreFull",
+    "StoreSilent",
     "System",
     "SystemClock",
     "TrioClock",

@@ -408,7 +408,7 @@ async def test_the_jobs_of_a_process_that_died_before_its_first_beat_are_run_by_
     assert runs == [1, 2]
 
 
-@pytest.mark.parametrize("lost", [actors.StoreError, actors.StoreBusy])  # busy: also a server whose answer is lost
+@pytest.mark.parametrize("lost", [actors.StoreError, actors.StoreSilent])
 async def test_a_full_store_after_an_uncertain_commit_refuses_nothing_that_is_there(memory, autojump_clock, jobs, lost):
     from actors.store.memory import MemoryStore
 
