@@ -18,11 +18,14 @@ from actors.clock import Clock
 from actors.core.events import GAP, NAMES, PROGRESS, QUEUED, Event, job_event
 from actors.core.job import FINAL, JobRecord, Progress
 from actors.core.value import value
-from actors.mailbox import Reply, answer, has_left
+from actors.mailbox import Reply, answer
 from actors.queue import Ticked
 from actors.store.port import Write
 
 log = logging.getLogger("actors")
+
+
+End = trio.MemorySendChannel[JobRecord | None]
 
 
 @value
@@ -34,10 +37,13 @@ class Subscribe:
 
 @value
 class Await:
-    """Answer when this job ends in this process; `None` as the answer means: look yourself."""
+    """Send the job to this one-place channel when it ends in this process, and close it; `None` means: look yourself.
+
+    (No `Reply`: who waits for an end waits with a timer, and asks again.)
+    """
 
     id: str
-    reply: Reply[JobRecord | None]
+    reply: End
 
 
 @value
@@ -86,7 +92,7 @@ class Hub:
         self._inbox = inbox
         self._clock = clock
         self._subscribers: list[Subscriber] = []
-        self._waiting: dict[str, list[Reply[JobRecord | None]]] = {}
+        self._waiting: dict[str, list[End]] = {}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until every sender has closed its end; then all subscriptions end and all who wait are told to look
@@ -114,15 +120,15 @@ class Hub:
                     subscriber.channel.close()
                 for replies in self._waiting.values():
                     for reply in replies:
-                        answer(reply, None)
+                        _send(reply, None)
 
     def _wait(self, message: Await) -> None:
         if len(self._waiting) > 1_000:  # those whose askers have left
-            for id in [id for id, replies in self._waiting.items() if all(map(has_left, replies))]:
+            for id in [id for id, replies in self._waiting.items() if all(map(_has_left, replies))]:
                 for reply in self._waiting.pop(id):
                     reply.close()
         replies = self._waiting.setdefault(message.id, [])
-        for reply in [reply for reply in replies if has_left(reply)]:
+        for reply in [reply for reply in replies if _has_left(reply)]:
             replies.remove(reply)
             reply.close()
         replies.append(message.reply)
@@ -140,10 +146,10 @@ class Hub:
         for index, write in enumerate(tick.batch.writes):
             if write.after.state in FINAL and index not in lost:
                 for reply in self._waiting.pop(write.job.spec.id, ()):
-                    answer(reply, _after(write.job, write))
+                    _send(reply, _after(write.job, write))
         for job in tick.batch.deletes:
             for reply in self._waiting.pop(job.id, ()):
-                answer(reply, None)
+                _send(reply, None)
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
@@ -169,6 +175,18 @@ class Hub:
                     level = logging.INFO
             if log.isEnabledFor(level) and write.step != "promote":
                 _write_line(level, NAMES[write.step], _after(write.job, write))
+
+
+def _send(reply: End, given: JobRecord | None) -> None:
+    with reply:
+        try:
+            reply.send_nowait(given)
+        except trio.BrokenResourceError:
+            pass  # it waits no longer
+
+
+def _has_left(reply: End) -> bool:
+    return reply.statistics().open_receive_channels == 0
 
 
 def _write_line(level: int, what: str, job: JobRecord) -> None:

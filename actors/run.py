@@ -19,7 +19,7 @@ from actors.core.options import Options
 from actors.core.registry import Registry
 from actors.core.value import value
 from actors.intake import Intake, Order
-from actors.mailbox import command, tell
+from actors.mailbox import command, nobody, tell
 from actors.queue import Enqueue, Message, Noted, Save
 from actors.store.port import Note
 
@@ -138,9 +138,7 @@ class Run:
         def accept() -> str:
             order = self._desk.intake.order(job, options)
             if now:
-                send, receive = trio.open_memory_channel[Any](1)
-                receive.close()  # nobody waits for the answer
-                tell(self._desk.inbox, Enqueue(orders=[order], reply=send, exempt=True))
+                tell(self._desk.inbox, Enqueue(orders=[order], reply=nobody(), exempt=True))
             else:
                 if self.children is None:
                     self.children = []

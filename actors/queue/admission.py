@@ -10,7 +10,7 @@ import attrs
 from actors.core.errors import ActorsError, Conflict, QueueFull, ShuttingDown, StoreError
 from actors.core.job import JobRecord
 from actors.core.lifecycle import TRANSITIONS, advance
-from actors.mailbox import answer, has_left
+from actors.mailbox import answer
 from actors.queue.floor import Floor
 from actors.queue.messages import Accepted, Enqueue
 from actors.queue.turn import Asking, Pending, Turn
@@ -123,7 +123,7 @@ class Admission:
     def admit(self, queues: Iterable[str] | None = None) -> None:
         """Room may have come in these queues (None: in any): those who wait for it and have not left try again."""
         for queue in list(self._full if queues is None else queues):
-            self._again.extend(pending for pending in self._full.pop(queue) if not has_left(pending.asking.reply))
+            self._again.extend(pending for pending in self._full.pop(queue) if not pending.asking.reply.has_left)
 
     def stop_waiting(self) -> None:
         """The shutdown: nothing is claimed any more, so there will be no room."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
+from typing import assert_never
 
 import attrs
-import trio
 
 from actors.core.errors import NotFound, WrongState
 from actors.core.job import FINAL, JobRecord
 from actors.core.lifecycle import advance
-from actors.mailbox import answer
+from actors.mailbox import answer, nobody
 from actors.queue.floor import Floor
 from actors.queue.messages import Act
 from actors.queue.turn import Asking, Doing, Turn
@@ -40,9 +39,7 @@ class ByHand:
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancel these with the next tick; nobody waits for the answer."""
         if ids:
-            reply, nobody = trio.open_memory_channel[Any](1)
-            nobody.close()
-            self.add(Act("cancel", ids, reply))
+            self.add(Act("cancel", ids, nobody()))
 
     def ids(self) -> list[str]:
         """The jobs to be loaded before `fold`."""
