@@ -14,7 +14,7 @@ from actors.core.context import Job
 from actors.core.definition import JobDefinition
 from actors.core.errors import MAX_SECONDS, BadOption, BadPayload, Refused, check_seconds
 from actors.core.ids import IdMaker, check_id
-from actors.core.job import NO_DETAILS, RANK, Details, JobSpec, Standing, instant
+from actors.core.job import NO_DETAILS, Details, JobSpec, Standing, instant
 from actors.core.options import (
     Options,
     check_description,
@@ -55,39 +55,45 @@ class Intake:
         self._registry = registry
         self._clock = clock
         self._ids = IdMaker(rng)
+        self._start = _ready_at(0)
 
     def order(
         self,
         job: Job[Any],
         options: Options,
         *,
+        now: int | None = None,
         schedule: str | None = None,
         slot: int | None = None,
     ) -> Order:
-        """The order for `job`. Raises `TypeError` (no job, or an unknown option), `UnknownType`, `BadPayload`,
-        `BadOption`, `Refused`.
+        """The order for `job`; `now` when the clock was read for a bulk. Raises `TypeError` (no job, or an unknown
+        option), `UnknownType`, `BadPayload`, `BadOption`, `Refused`.
         """
         definition, payload = self._registry.resolve(job)
         text = definition.encode(payload)
         if len(text) > MAX_PAYLOAD:
             raise BadPayload(definition.name, [("", f"{len(text)} bytes of JSON: expected at most {MAX_PAYLOAD}")])
-        now = self._clock.now()
+        if now is None:
+            now = self._clock.now()
         given = definition.options
         if not options and schedule is None and given.authorize is None and given.unique is None:
+            # what most enqueues are: nothing to be checked that was not checked at the registration
             spec = JobSpec(
                 self._ids.make(now),
                 definition.name,
                 text,
                 given.queue,
-                RANK[given.priority],
+                definition.rank,
                 0,
                 given.max_attempts,
                 given.timeout,
                 now,
                 None,
-                _type_details(definition),
+                definition.details,
             )
-            return Order(Insert(spec=spec, standing=Standing(0, "pending", 1, 0, 0, 0, now, None, None, None)))
+            if self._start.run_at != now:  # a value: all jobs of a bulk share one
+                self._start = _ready_at(now)
+            return Order(Insert(spec=spec, standing=self._start))
         return self._with_options(definition, payload, text, now, options, schedule, slot)
 
     def _with_options(
@@ -127,7 +133,8 @@ class Intake:
             text,
             check_queue(options.get("queue", given.queue)),
             check_priority(options.get("priority", given.priority)),
-            -now if check_front(options.get("front", False)) else 0,
+            # an instant of its own also within a bulk: the newest one comes first
+            -self._clock.now() if check_front(options.get("front", False)) else 0,
             check_max_attempts(options.get("max_attempts", given.max_attempts)),
             check_timeout(options.get("timeout", given.timeout)),
             now,
@@ -173,8 +180,5 @@ def _idempotency(options: Options, spec: JobSpec, now: int) -> IdempotencyKey | 
     return IdempotencyKey(scope=spec.owner or "", key=key, digest=digest, expires_at=now + IDEMPOTENCY_KEPT)
 
 
-def _type_details(definition: JobDefinition) -> Details:
-    given = definition.options
-    if given.description is None and not given.tags:
-        return NO_DETAILS
-    return Details(description=given.description, tags=given.tags)
+def _ready_at(now: int) -> Standing:
+    return Standing(0, "pending", 1, 0, 0, 0, now, None, None, None)

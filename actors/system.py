@@ -124,10 +124,12 @@ class System:
             if name in options:
                 raise BadOption(name, options.get(name), "nothing: it names one job, these are many")
         orders: list[Order] = []
+        now = self._links.clock.now()
         for job in jobs:
-            orders.append(self._intake.order(job, options))
+            orders.append(self._intake.order(job, options, now=now))
             if len(orders) % AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()  # a hundred thousand of them take a second
+                await trio.lowlevel.checkpoint()  # a hundred thousand of them take half a second
+                now = self._links.clock.now()
         handles: list[JobHandle[R]] = []
         for start in range(0, len(orders), AT_ONCE):
             for given in await self._insert(orders[start : start + AT_ONCE]):

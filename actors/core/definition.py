@@ -22,7 +22,7 @@ from actors.core.context import JobContext
 from actors.core.errors import (
     BadPayload,
 )
-from actors.core.job import Priority, RunIn
+from actors.core.job import NO_DETAILS, RANK, Details, Priority, RunIn
 from actors.core.options import (
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_QUEUE,
@@ -89,6 +89,19 @@ class JobDefinition:
     is_async: bool
     flat: tuple[tuple[str, frozenset[type]], ...] | None  # field -> exact types, when all fields are scalars
     registry: Home = attrs.field(repr=False)
+    rank: int = attrs.field(init=False, repr=False)  # what an enqueue without options writes of the options, made once
+    details: Details = attrs.field(init=False, repr=False)
+
+    @rank.default
+    def _rank(self) -> int:
+        return RANK[self.options.priority]
+
+    @details.default
+    def _details(self) -> Details:
+        given = self.options
+        if given.description is None and not given.tags:
+            return NO_DETAILS
+        return Details(description=given.description, tags=given.tags)
 
     @property
     def middleware(self) -> tuple[Middleware, ...]:
@@ -97,11 +110,15 @@ class JobDefinition:
 
     def encode(self, payload: Any) -> str:
         """The payload object as one JSON object; `BadPayload` naming every wrong field."""
-        flat = self.flat
-        if flat is not None:
-            fields = {name: getattr(payload, name) for name, _ in flat}
-            if all(type(fields[name]) in kinds for name, kinds in flat):
-                return self._dumps(fields)
+        if self.flat is not None:
+            fields: dict[str, Any] = {}
+            for name, kinds in self.flat:
+                given = getattr(payload, name)
+                if type(given) not in kinds:
+                    break
+                fields[name] = given
+            else:
+                return self._dumps(fields) if fields else "{}"
         converter = self.registry.converter(explain=False)
         try:
             fields = converter.unstructure(payload)

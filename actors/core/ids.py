@@ -9,8 +9,8 @@ from typing import Final
 from actors.core.errors import BadOption
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}", re.ASCII)
-_VERSION: Final = 0x7 << 76
-_VARIANT: Final = 0b10 << 62
+_VERSION: Final = 0x7 << 12
+_VARIANT: Final = 0b10 << 14
 
 
 class IdMaker:
@@ -22,6 +22,8 @@ class IdMaker:
         self._rng = rng
         self._millis = -1
         self._tail = 0
+        self._written = -1  # the part of the tail that is in `_start`
+        self._start = ""  # all but the last twelve digits: the next id mostly begins like the last one
 
     def make(self, now: int) -> str:
         """A new id for the instant `now` (microseconds); greater than every id made before, also when the clock steps
@@ -31,13 +33,17 @@ class IdMaker:
         if millis > self._millis:
             self._millis = millis
             self._tail = self._rng.getrandbits(73)  # one bit free, so that counting up can't leave the millisecond
+            self._written = -1
         else:
             # RFC 9562, section 6.2, method 2: a random increment keeps the next id unguessable
             self._tail += 1 + self._rng.getrandbits(32)
-        tail = self._tail
-        number = (self._millis << 80) | _VERSION | ((tail >> 62) << 64) | _VARIANT | (tail & 0x3FFF_FFFF_FFFF_FFFF)
-        digits = f"{number:032x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        high = self._tail >> 48
+        if high != self._written:
+            self._written = high
+            digits = f"{self._millis:012x}"
+            # 4 bits of version and 12 of the tail, 2 of variant and 14 of the tail
+            self._start = f"{digits[:8]}-{digits[8:]}-{_VERSION | high >> 14:04x}-{_VARIANT | high & 0x3FFF:04x}-"
+        return "%s%012x" % (self._start, self._tail & 0xFFFF_FFFF_FFFF)  # noqa: UP031  (half the price of an f-string)
 
 
 def check_id(given: object) -> str:

@@ -40,11 +40,23 @@ class Admission:
 
     def enqueue(self, turn: Turn, message: Enqueue) -> None:
         """Put new jobs into the batch."""
-        asking = Asking[Accepted](message.reply, [None] * len(message.orders), len(message.orders))
-        if not message.orders:
-            answer(message.reply, [])
-        for index, order in enumerate(message.orders):
-            self._insert(turn, Pending(asking, index, order, message.exempt))
+        orders, inserts = message.orders, turn.batch.inserts
+        if self._limits or not orders:
+            asking = Asking[Accepted](message.reply, [None] * len(orders), len(orders))
+            if not orders:
+                answer(message.reply, [])
+            for index, order in enumerate(orders):
+                self._insert(turn, Pending(asking, index, order, message.exempt))
+            return
+        # nothing but the store can refuse one of them, so they stay together until it does
+        turn.lots.append((len(inserts), message))
+        queue = None
+        for order in orders:
+            insert = order.insert
+            inserts.append(insert)
+            if insert.spec.queue != queue:
+                queue = insert.spec.queue
+                self._floor.stir(queue)
 
     def replaced(self) -> list[str]:
         """The jobs that are to make room for others: to be loaded before `try_again`."""
@@ -79,6 +91,11 @@ class Admission:
     def settle(self, turn: Turn, outcome: Outcome) -> None:
         """Answer, or try again, by what the store said."""
         refused, inserts = outcome.refused, turn.batch.inserts
+        if refused:
+            turn.take_apart()
+        for start, message in turn.lots:
+            made = inserts[start : start + len(message.orders)]
+            message.reply.give([Accepted(insert.spec.id, created=True) for insert in made])
         for index, pending in turn.asked:
             if refused and index in refused:
                 self._refused(pending, refused[index])
@@ -136,6 +153,7 @@ class Admission:
     def refuse_inserts(self, turn: Turn, error: StoreError) -> None:
         """A full disk takes no new jobs; reports are kept. (It rolled the transaction back: the batch may change.)"""
         batch = turn.batch
+        turn.take_apart()
         refused = {index for index, _ in turn.asked}
         groups = {batch.inserts[index].group for index in refused} - {0}
         for _, pending in turn.asked:

@@ -9,8 +9,8 @@ import attrs
 from actors.core.errors import ActorsError
 from actors.core.job import JobRecord
 from actors.intake import Order
-from actors.mailbox import Reply, answer
-from actors.queue.messages import Accepted, Act, Fire
+from actors.mailbox import Reply
+from actors.queue.messages import Accepted, Act, Enqueue, Fire
 from actors.store.port import Batch, Insert, Note
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Asking(Generic[T]):
         self.answers[index] = given
         self.open -= 1
         if self.open == 0:
-            answer(self.reply, self.answers)
+            self.reply.give(self.answers)
 
 
 @attrs.define
@@ -72,7 +72,8 @@ class Turn:
     batch: Batch
     forced: bool = False  # commit even when nothing is to be written: look at the store
     group: int = 0
-    asked: list[tuple[int, Pending]] = attrs.Factory(list)  # inserts
+    lots: list[tuple[int, Enqueue]] = attrs.Factory(list)  # inserts, from there on all those of one message
+    asked: list[tuple[int, Pending]] = attrs.Factory(list)  # inserts, one by one
     written: list[tuple[int, Doing]] = attrs.Factory(list)  # writes
     deleted: list[tuple[int, Doing]] = attrs.Factory(list)  # deletes
     stopped: list[tuple[int, Doing, JobRecord]] = attrs.Factory(list)  # stops
@@ -94,6 +95,15 @@ class Turn:
     def insert(self, insert: Insert, group: int) -> None:
         """Insert a job together with the rest of its group."""
         self.batch.inserts.append(attrs.evolve(insert, group=group))
+
+    def take_apart(self) -> None:
+        """Look at the orders of the lots one by one: not all of them were made."""
+        for start, message in self.lots:
+            orders = message.orders
+            asking = Asking[Accepted](message.reply, [None] * len(orders), len(orders))
+            for index, order in enumerate(orders):
+                self.asked.append((start + index, Pending(asking, index, order, message.exempt)))
+        self.lots.clear()
 
     def has_work(self) -> bool:
         """Whether the store is to be asked at all."""
@@ -118,5 +128,5 @@ class Turn:
         return [*(pending for _, pending in self.asked), *doing, *(doing for _, doing, _ in self.stopped)]
 
     def replies(self) -> list[Reply[Any]]:
-        """Everybody who waits for the commit as a whole."""
-        return [*self.after, *(fire.reply for _, fire in self.fired)]
+        """Everybody who waits for the commit as a whole, or for more than one item of it."""
+        return [*self.after, *(fire.reply for _, fire in self.fired), *(message.reply for _, message in self.lots)]
