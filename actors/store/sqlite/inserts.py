@@ -113,31 +113,40 @@ def add_jobs(
     `all_ids` looks up also the ids that the core made. Writes, and their deltas in `tally`, must be there already:
     limits count them.
     """
-    refused: dict[int, Refusal] = {}
     checked = all_ids or any(
         insert.own_id or insert.unique is not None or insert.idempotency is not None or insert.limit is not None
         for insert in inserts
     )
-    lookups = Lookups(connection, inserts, now, all_ids=all_ids) if checked else None
-    jobs: list[Any] = []
-    made: list[tuple[int, Insert]] = []
-    seq = accepted
-    alike: tuple[Any, ...] | None = None
-    all_alike = True
-    for index, insert in enumerate(inserts):
-        spec, standing = insert.spec, insert.standing
-        if insert.group and insert.group in lost_groups:
-            refused[index] = Refusal("lost")
-            continue
-        if lookups is not None:
-            refusal = lookups.refusal(insert, tally)
-            if refusal is not None:
-                refused[index] = refusal
+    refused: dict[int, Refusal] = {}
+    made: Sequence[Insert] = inserts
+    if checked or lost_groups:
+        made = []
+        lookups = Lookups(connection, inserts, now, all_ids=all_ids) if checked else None
+        for index, insert in enumerate(inserts):
+            why = Refusal("lost") if insert.group and insert.group in lost_groups else None
+            if why is None and lookups is not None and (why := lookups.refusal(insert, tally)) is None:
+                lookups.made(insert)
+            if why is not None:
+                refused[index] = why
                 continue
-            lookups.made(insert)
-        seq += 1
-        made.append((seq, insert))
-        details = spec.details
+            tally.enter(insert.spec.queue, insert.spec.priority, insert.standing.state)  # limits count it
+            made.append(insert)
+    else:
+        tally.enter_all([(insert.spec.queue, insert.spec.priority, insert.standing.state) for insert in inserts])
+    if made:
+        tally.accepted += len(made)
+        _add_rows(connection, made, accepted + 1)
+        _add_rest(connection, made, accepted + 1)
+    return refused
+
+
+def _add_rows(connection: sqlite3.Connection, made: Sequence[Insert], first: int) -> None:
+    jobs: list[Any] = []
+    start, created_at = made[0].standing, made[0].spec.created_at
+    alike, all_alike = _start(made[0]), True
+    for seq, insert in enumerate(made, first):
+        spec, standing = insert.spec, insert.standing
+        details, timeout = spec.details, spec.timeout
         jobs += (
             seq,
             spec.id,
@@ -147,42 +156,42 @@ def add_jobs(
             spec.priority,
             spec.front,
             spec.max_attempts,
-            None if spec.timeout is None else repr(spec.timeout),
+            None if timeout is None else repr(timeout),
             spec.created_at,
             spec.owner,
             None if details is NO_DETAILS else details.to_json(),
         )
-        start = (
-            standing.state,
-            standing.run_at - spec.created_at,
-            standing.version,
-            standing.attempt,
-            standing.runs,
-            standing.crashes,
-            standing.started_at,
-            standing.finished_at,
-            standing.holder,
-        )
-        if start != alike or insert.past is not None:
-            all_alike = alike is None and insert.past is None
-            alike = start
-        tally.enter(spec.queue, spec.priority, standing.state)
-    if not made:
-        return refused
-    tally.accepted += len(made)
+        if standing is not start or spec.created_at != created_at:  # jobs of a bulk share theirs
+            all_alike = all_alike and _start(insert) == alike
+        if insert.past is not None:
+            all_alike = False
     for rows, size, values in chunks(jobs, _JOB_WIDTH):
         connection.execute(_JOBS.format(marks(_JOB_WIDTH, size)), [*values, rows])
-    if all_alike and alike is not None:
-        connection.execute(_ALIKE, (*alike, accepted + 1, seq))
+    if all_alike:
+        connection.execute(_ALIKE, (*alike, first, first + len(made) - 1))
     else:
-        _add_standings(connection, made)
-    _add_rest(connection, made)
-    return refused
+        _add_standings(connection, made, first)
 
 
-def _add_standings(connection: sqlite3.Connection, made: list[tuple[int, Insert]]) -> None:
+def _start(insert: Insert) -> tuple[Any, ...]:
+    """What `_ALIKE` does not copy from the job."""
+    standing = insert.standing
+    return (
+        standing.state,
+        standing.run_at - insert.spec.created_at,
+        standing.version,
+        standing.attempt,
+        standing.runs,
+        standing.crashes,
+        standing.started_at,
+        standing.finished_at,
+        standing.holder,
+    )
+
+
+def _add_standings(connection: sqlite3.Connection, made: Sequence[Insert], first: int) -> None:
     flat: list[Any] = []
-    for seq, insert in made:
+    for seq, insert in enumerate(made, first):
         spec, start = insert.spec, insert.standing
         flat += (seq, start.state, spec.queue, spec.type, spec.priority, spec.front, start.run_at, start.version)
         flat += (
@@ -199,10 +208,10 @@ def _add_standings(connection: sqlite3.Connection, made: list[tuple[int, Insert]
         connection.execute(_STANDINGS.format(marks(_STANDING_WIDTH, size)), [*values, rows])
 
 
-def _add_rest(connection: sqlite3.Connection, made: list[tuple[int, Insert]]) -> None:
+def _add_rest(connection: sqlite3.Connection, made: Sequence[Insert], first: int) -> None:
     tags, unique, idempotency = [], [], []
     pasts: list[tuple[int, JobRecord]] = []
-    for seq, insert in made:
+    for seq, insert in enumerate(made, first):
         if insert.past is not None:
             pasts.append((seq, insert.past))
         if insert.spec.details is not NO_DETAILS:
