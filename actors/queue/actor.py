@@ -127,8 +127,12 @@ class Queue:
     async def _gather(self) -> list[Message]:
         messages: list[Message] = []
         if not self._admission.is_ready and not self._by_hand.is_ready:
-            with trio.move_on_after(self._patience()):
+            patience = self._patience()
+            if patience == math.inf:  # a scope for nothing would be paid by every lone enqueue
                 messages.append(await self._inbox.receive())
+            else:
+                with trio.move_on_after(patience):
+                    messages.append(await self._inbox.receive())
         jobs = 0
         while len(messages) < MOST_MESSAGES and jobs < MOST_INSERTS:
             try:

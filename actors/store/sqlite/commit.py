@@ -145,7 +145,14 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
 
 
 def _finish(connection: sqlite3.Connection, names: dict[str, Any], outcome: Outcome, *, news: bool) -> Done:
-    remembered = to_json(
+    remembered = _NOTHING if outcome == _NO_OUTCOME else _remember(outcome)
+    ((next_due, stops, others),) = connection.execute(_FINISH, {**names, "outcome": remembered}).fetchall()
+    return _done(outcome, next_due, stops, others, news=news)
+
+
+def _remember(outcome: Outcome) -> str:
+    """The inverse of `_recall`."""
+    return to_json(
         {
             "refused": [
                 (index, refusal.verdict, refusal.id, refusal.state) for index, refusal in outcome.refused.items()
@@ -158,8 +165,6 @@ def _finish(connection: sqlite3.Connection, names: dict[str, Any], outcome: Outc
             "promoted": [attrs.astuple(record.standing) for record in outcome.promoted],
         }
     )
-    ((next_due, stops, others),) = connection.execute(_FINISH, {**names, "outcome": remembered}).fetchall()
-    return _done(outcome, next_due, stops, others, news=news)
 
 
 def _listen(connection: sqlite3.Connection, holder: str, outcome: Outcome) -> Done:
@@ -189,3 +194,7 @@ def _recall(connection: sqlite3.Connection, remembered: str) -> Outcome:
             for record in (load(connection, stood) if stood else [])
         ],
     )
+
+
+_NO_OUTCOME: Final = Outcome()
+_NOTHING: Final = _remember(_NO_OUTCOME)  # what most ticks that only insert leave behind

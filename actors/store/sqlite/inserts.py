@@ -20,6 +20,7 @@ _JOB_WIDTH: Final = 12
 _STANDING_WIDTH: Final = 16
 _WAITING: Final[tuple[State, ...]] = (SCHEDULED, PENDING)
 
+_ALL_JOBS: Final = "INSERT INTO job VALUES {}"
 # LIMIT cuts off the padding
 _JOBS: Final = "INSERT INTO job SELECT * FROM (VALUES {}) LIMIT ?"
 _STANDINGS: Final = "INSERT INTO standing SELECT * FROM (VALUES {}) LIMIT ?"
@@ -166,7 +167,10 @@ def _add_rows(connection: sqlite3.Connection, made: Sequence[Insert], first: int
         if insert.past is not None:
             all_alike = False
     for rows, size, values in chunks(jobs, _JOB_WIDTH):
-        connection.execute(_JOBS.format(marks(_JOB_WIDTH, size)), [*values, rows])
+        if rows == size:
+            connection.execute(_ALL_JOBS.format(marks(_JOB_WIDTH, size)), values)
+        else:
+            connection.execute(_JOBS.format(marks(_JOB_WIDTH, size)), [*values, rows])
     if all_alike:
         connection.execute(_ALIKE, (*alike, first, first + len(made) - 1))
     else:

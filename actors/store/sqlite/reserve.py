@@ -18,6 +18,7 @@ class Reserve:
 
     def __init__(self, database: Path) -> None:
         self._file = database.with_name(database.name + "-reserve")
+        self._name = str(self._file)  # it is looked at in every commit
 
     def fill(self) -> bool:
         """Take the room; False when there is none. (Where the file can't be made for another reason there is no
@@ -39,7 +40,7 @@ class Reserve:
     def is_full(self) -> bool:
         """Whether the room is taken."""
         try:
-            return os.stat(self._file).st_size >= SIZE
+            return os.stat(self._name).st_size >= SIZE
         except OSError:
             return False
 

@@ -69,21 +69,26 @@ class Writer:
         if _needs_room(batch) and not self._has_room():
             raise StoreFull(f"no room on the disk under {self._path} but what is kept for reports")
         with store_errors(str(self._path)):
-            if self._foreign and (nothing := look(self._connection, holder, tick, batch)) is not None:
+            if not self._foreign:  # nobody else to take turns with: a lone commit is spared the turnstile's layers
+                return self._commit(holder, tick, batch, time.monotonic() + BUSY_SECONDS, wait=wait)
+            if (nothing := look(self._connection, holder, tick, batch)) is not None:
                 self._look_around(nothing.others)
                 return nothing  # a look needs no turn
-        with store_errors(str(self._path)), self._turn() as deadline:
-            begin = partial(self._begin, deadline if wait else 0.0)
-            try:
-                done = commit(self._connection, begin, holder, tick, batch)
-            except sqlite3.Error as error:
-                if not wait and is_busy(error):
-                    raise WouldWait from None
-                if _needs_room(batch) or not is_full(error):
-                    raise
-                done = self._in_need(partial(commit, self._connection, begin, holder, tick, batch))
-            self._look_around(done.others)
-            return done
+            with self._turn() as deadline:
+                return self._commit(holder, tick, batch, deadline, wait=wait)
+
+    def _commit(self, holder: str, tick: int, batch: Batch, deadline: float, *, wait: bool) -> Done:
+        begin = partial(self._begin, deadline if wait else 0.0)
+        try:
+            done = commit(self._connection, begin, holder, tick, batch)
+        except sqlite3.Error as error:
+            if not wait and is_busy(error):
+                raise WouldWait from None
+            if _needs_room(batch) or not is_full(error):
+                raise
+            done = self._in_need(partial(commit, self._connection, begin, holder, tick, batch))
+        self._look_around(done.others)
+        return done
 
     def _in_need(self, commit: Callable[[], Done]) -> Done:
         """Make a commit that found the disk full: the log has room once it is moved, else it gets the reserve."""
