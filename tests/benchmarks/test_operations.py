@@ -65,14 +65,14 @@ LIMITS = {
     ("suspends", "memory"): Cost(calls=61.8, sends=2.23, scopes=0.084, tasks=0, commits=0.029, statements=0, events=0),
     ("suspends", "sqlite"): Cost(calls=56.0, sends=2.22, scopes=0.073, tasks=0, commits=0.018, statements=0.14, events=0),
     # `enqueue_many`: a commit per thousand
-    ("bulk", "memory"):     Cost(calls=33.1, sends=0.004, scopes=0.002, tasks=0, commits=0.001, statements=0, events=0),
-    ("bulk", "sqlite"):     Cost(calls=29.8, sends=0.004, scopes=0.002, tasks=0, commits=0.001, statements=0.01, events=0),
-    # 100 tasks that await each of theirs: an item to the queue and one back, a commit for all hundred; the tasks are theirs
-    ("crowd", "memory"):    Cost(calls=54.6, sends=2.21, scopes=0.012, tasks=0.05, commits=0.01, statements=0, events=0),
-    ("crowd", "sqlite"):    Cost(calls=51.7, sends=2.21, scopes=0.012, tasks=0.05, commits=0.01, statements=0.088, events=0),
+    ("bulk", "memory"):     Cost(calls=18.8, sends=0.003, scopes=0, tasks=0, commits=0.001, statements=0, events=0),
+    ("bulk", "sqlite"):     Cost(calls=14.5, sends=0.003, scopes=0, tasks=0, commits=0.001, statements=0.01, events=0),
+    # 100 tasks that await each of theirs: an item to the queue (the answer goes to the parked task), a commit for all hundred; the tasks are theirs
+    ("crowd", "memory"):    Cost(calls=42.5, sends=1.12, scopes=0.001, tasks=0.05, commits=0.01, statements=0, events=0),
+    ("crowd", "sqlite"):    Cost(calls=38.5, sends=1.12, scopes=0.001, tasks=0.05, commits=0.01, statements=0.088, events=0),
     # one task that awaits each: a commit each (eight statements, BEGIN and COMMIT among them), and the hub is told of it
-    ("alone", "memory"):    Cost(calls=109, sends=3.0, scopes=1.01, tasks=0.003, commits=1.0, statements=0, events=0),
-    ("alone", "sqlite"):    Cost(calls=142, sends=3.0, scopes=1.01, tasks=0.003, commits=1.0, statements=8.8, events=0),
+    ("alone", "memory"):    Cost(calls=96, sends=2.01, scopes=0.004, tasks=0.003, commits=1.0, statements=0, events=0),
+    ("alone", "sqlite"):    Cost(calls=135, sends=2.01, scopes=0.004, tasks=0.003, commits=1.0, statements=8.8, events=0),
 }
 # fmt: on
 
