@@ -76,6 +76,12 @@ class JobOptions:
     authorize: Authorize | None = None
 
 
+def _details(options: JobOptions) -> Details:
+    if options.description is None and not options.tags:
+        return NO_DETAILS
+    return Details(description=options.description, tags=options.tags)
+
+
 @attrs.frozen(eq=False)
 class JobDefinition:
     """A registered job type: its name, its options, and how its payload is read, written and run."""
@@ -89,19 +95,13 @@ class JobDefinition:
     is_async: bool
     flat: tuple[tuple[str, frozenset[type]], ...] | None  # field -> exact types, when all fields are scalars
     registry: Home = attrs.field(repr=False)
-    rank: int = attrs.field(init=False, repr=False)  # what an enqueue without options writes of the options, made once
-    details: Details = attrs.field(init=False, repr=False)
-
-    @rank.default
-    def _rank(self) -> int:
-        return RANK[self.options.priority]
-
-    @details.default
-    def _details(self) -> Details:
-        given = self.options
-        if given.description is None and not given.tags:
-            return NO_DETAILS
-        return Details(description=given.description, tags=given.tags)
+    # what an enqueue without options writes of the options, made once
+    rank: int = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: RANK[self.options.priority], takes_self=True)
+    )
+    details: Details = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: _details(self.options), takes_self=True)
+    )
 
     @property
     def middleware(self) -> tuple[Middleware, ...]:
