@@ -31,7 +31,8 @@ class Crew:
         self.size = size
         self.desk = desk
         self.threads = threads
-        self.running: dict[str, Run] = {}  # those whose bodies have suspended
+        # those whose bodies have suspended, by (id, run): a job whose lease was lost may run again while its body ends
+        self.running: dict[tuple[str, int], Run] = {}
         self.stopped_early: dict[
             str, tuple[int, Reason]
         ] = {}  # told to stop while still in a list: id -> (run, reason)
@@ -120,8 +121,8 @@ class Crew:
             self._nursery.start_soon(worker.work, name=f"worker {self.queue}/{number}")
 
     def _stop(self, job: JobRecord, reason: Reason) -> None:
-        run = self.running.get(job.id)
-        if run is None or run.fence != job.runs:
+        run = self.running.get((job.id, job.runs))
+        if run is None:
             self.stopped_early[job.id] = (job.runs, reason)
             if len(self.stopped_early) > MOST_STOPPED_EARLY:  # those whose report crossed the stop stay behind
                 del self.stopped_early[next(iter(self.stopped_early))]
@@ -226,8 +227,9 @@ class Crew:
                     since = noticed.setdefault(run, now)
                     if now - since >= STUCK_AFTER:
                         self._mark_stuck(run)
-                for run in [run for run in noticed if run.stuck or self.running.get(run.job.id) is not run]:
-                    del noticed[run]
+                for run in list(noticed):
+                    if run.stuck or run.scope is None:  # it has ended
+                        del noticed[run]
                 await trio.sleep(self._until_next(noticed))
 
     def _may_stick(self, run: Run) -> bool:

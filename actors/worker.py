@@ -60,7 +60,7 @@ class Foreman(Protocol):
     desk: Desk
     registry: Registry
     threads: trio.CapacityLimiter
-    running: dict[str, Run]
+    running: dict[tuple[str, int], Run]
     stopped_early: dict[str, tuple[int, Reason]]
     lapsed_at: int | None
 
@@ -221,7 +221,7 @@ class Worker:
     def _expose(self, run: Run) -> None:
         """The body waits for something: from now on it can be stopped, and others need not wait for it."""
         run.scope = self._scope
-        self.crew.running[run.job.spec.id] = run
+        self.crew.running[run.job.spec.id, run.fence] = run
         self._suspended_lately = True
         if (timeout := run.job.spec.timeout) is not None:
             self._scope.deadline = trio.current_time() + timeout
@@ -246,7 +246,7 @@ class Worker:
                 kept = what_is_kept(error, job, now)
         if run.scope is not None:
             run.scope = None
-            del crew.running[job.spec.id]
+            del crew.running[job.spec.id, run.fence]
             if job.spec.timeout is not None:
                 self._scope.deadline = math.inf
         self._run = None

@@ -140,7 +140,8 @@ class Floor:
         count = quick = 0
         for ended in report.ended:
             job = ended.job
-            held.pop(job.spec.id, None)
+            if held.get(job.spec.id) is job:  # else it was lost meanwhile, and runs here anew
+                del held[job.spec.id]
             if not ended.replaced:  # else its place counts as free already
                 count += 1
                 if 0 <= ended.at - (job.standing.started_at or ended.at) <= QUICK:

@@ -82,20 +82,24 @@ class Gate:
 
     async def is_open(self) -> bool:
         """Whether callers are trusted without a token. Where the store can't tell now: what it told last."""
-        with suppress(StoreError), trio.move_on_after(A_MOMENT):  # liveness is asked at this door, too
-            await self._read(FRESH)
+        if not self._is_fresh(FRESH):
+            with suppress(StoreError), trio.move_on_after(A_MOMENT):  # liveness is asked at this door, too
+                await self._read(FRESH)
         return not self._tokens and self._loopback_only
 
     async def _read(self, age: float) -> bool:
         """Read the tokens, if they were read longer ago than `age`; whether they were."""
-        if trio.current_time() - self._read_at < age:
+        if self._is_fresh(age):
             return False
         async with self._reading:
-            now = trio.current_time()
-            if now - self._read_at >= age:
+            if not self._is_fresh(age):
+                now = trio.current_time()
                 self._tokens = {token.id: token for token in tokens_in(await self._settings())}
                 self._read_at = now
         return True
+
+    def _is_fresh(self, age: float) -> bool:
+        return trio.current_time() - self._read_at < age
 
 
 def _unauthenticated(said: str, code: str | None) -> Problem:

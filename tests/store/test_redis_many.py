@@ -16,7 +16,7 @@ from actors.core.ids import IdMaker
 from actors.core.job import NO_DETAILS, JobSpec, Standing
 from actors.store.port import Batch, Insert
 from actors.store.redis import RedisStore
-from actors.testing.redis import RedisServer
+from actors.testing.redis import RedisServer, free_port
 from actors.testing.store import check_store
 
 NOW = 1_767_225_600_000_000
@@ -48,13 +48,14 @@ def _until(true, what: str) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[RedisServer]]:
     settings = {"cluster-enabled": "yes", "cluster-node-timeout": "1000"}
+    buses = [free_port() for _ in range(3)]  # by itself a node takes the port 10 000 above its own, whoever has it
     with ExitStack() as stack:
-        nodes = [stack.enter_context(RedisServer(settings)) for _ in range(3)]
+        nodes = [stack.enter_context(RedisServer({**settings, "cluster-port": str(bus)})) for bus in buses]
         for number, node in enumerate(nodes):
             first, last = number * 16_384 // 3, (number + 1) * 16_384 // 3 - 1
             node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
-            node.ask("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
+            node.ask("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), str(buses[0]))
         for node in nodes:
             _until(lambda node=node: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"), "the cluster did not form")
             _until(lambda node=node: b"cluster_known_nodes:3" in node.ask("CLUSTER", "INFO"), "nodes are missing")
