@@ -55,6 +55,7 @@ class Reaper:
         self._inbox = inbox
         self._hold = hold
         self._lost = False  # the lease
+        self._forgotten = False  # what ended here may be running in the store, and is to be given back
         self._said = ""  # of the store's trouble, so that it is said once
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -94,10 +95,10 @@ class Reaper:
             if not started:
                 started = True
                 task_status.started()
-            woken = False
+            woken = look = False
             with trio.move_on_at(min(next_beat, next_sweep)):
                 try:
-                    await self._store.wakeup(self._holder)
+                    look = await self._store.wakeup(self._holder)
                     woken = True
                 except StoreError as error:
                     log.warning("the reaper waits for the store: %s", error)
@@ -106,7 +107,8 @@ class Reaper:
                 tell(self._queue, Wake())
                 with suppress(ShuttingDown):  # it ends before this one
                     tell(self._scheduler, scheduler.Wake())
-                next_beat = min(next_beat, trio.current_time() + (0.0 if next_beat == math.inf else self._lease / 3))
+                soon = 0.0 if look or next_beat == math.inf else self._lease / 3
+                next_beat = min(next_beat, trio.current_time() + soon)
 
     async def _beat(self) -> float:
         """Seconds until the next one."""
@@ -127,14 +129,20 @@ class Reaper:
     async def _reap(self) -> bool:
         """Whether somebody has vanished."""
         gone = await self._store.vanished(self._holder, self._clock.steady())
+        self._forgotten = self._forgotten or self._holder in gone  # it is told once, and what follows may fail
+        if self._forgotten and self._holder not in gone:
+            gone = [*gone, self._holder]
         for holder in gone:
             after: str | None = None
             while True:
                 query = Query(holder=holder, states=frozenset({"running"}), limit=PAGE, after=after)
                 page = await self._store.find(query)
                 if page.jobs:
-                    log.warning("process %s is gone: %d of its jobs are given back", holder, len(page.jobs))
+                    if holder != self._holder:
+                        log.warning("process %s is gone: %d of its jobs are given back", holder, len(page.jobs))
                     tell(self._queue, Lost(page.jobs))
                 if (after := page.after) is None:
                     break
+            if holder == self._holder:
+                self._forgotten = False
         return bool(gone)

@@ -194,6 +194,14 @@ def decide_lost(job: JobRecord, now: int) -> tuple[Step, AttemptError | None]:
     return "quarantine" if job.crashes + 1 >= MAX_CRASHES else "lose", error
 
 
+def decide_forgotten(job: JobRecord) -> Step:
+    """What becomes of `job`, which is running in the store and no more in its process: the store has lost how it ended.
+
+    No process died: it costs nothing.
+    """
+    return "cancel" if job.stop in ("user", "superseded") else "give_back"
+
+
 def decide(
     job: JobRecord,
     error: BaseException,

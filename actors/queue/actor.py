@@ -79,7 +79,7 @@ class Queue:
         self._inbox = inbox
         self._hub = hub
         self._floor = Floor()
-        self._endings = Endings(self._floor, registry, rng)
+        self._endings = Endings(holder, self._floor, registry, rng)
         self._admission = Admission(self._floor, limits)
         self._by_hand = ByHand(self._floor)
         self._tick = 0

@@ -10,7 +10,7 @@ from actors.core.errors import Snooze, Stopped
 from actors.core.job import JobRecord
 from actors.core.lifecycle import advance, complete
 from actors.core.registry import Registry
-from actors.core.retry import DEFAULT_POLICY, Policy, decide, decide_lost, policy_from_json
+from actors.core.retry import DEFAULT_POLICY, Policy, decide, decide_forgotten, decide_lost, policy_from_json
 from actors.intake import Order
 from actors.queue.floor import Floor
 from actors.queue.messages import Ended, Reported
@@ -21,9 +21,10 @@ log = logging.getLogger("actors")
 
 
 class Endings:
-    """Folds reports of this process's workers, and the jobs of processes that vanished."""
+    """Folds reports of this process's workers, and the jobs of processes that vanished or have forgotten them."""
 
-    def __init__(self, floor: Floor, registry: Registry, rng: random.Random) -> None:
+    def __init__(self, holder: str, floor: Floor, registry: Registry, rng: random.Random) -> None:
+        self._holder = holder
         self._floor = floor
         self._registry = registry
         self._rng = rng
@@ -81,10 +82,18 @@ class Endings:
         self._floor.stir(job.queue)
 
     def lose(self, turn: Turn, jobs: Sequence[JobRecord]) -> None:
-        """These running jobs' processes have vanished."""
+        """These running jobs' processes have vanished; or it is this one, and what does not run here was lost by the
+        store, which has forgotten the report.
+        """
         now = turn.batch.now
         for job in jobs:
-            step, error = decide_lost(job, now)
+            if job.standing.holder != self._holder:
+                step, error = decide_lost(job, now)
+            elif self._floor.holds(job):
+                continue
+            else:
+                step, error = decide_forgotten(job), None
+                log.warning("the store has lost the report of a job, it is given back", extra={"job": job.id})
             turn.batch.writes.append(Write(job=job, after=advance(job, step, now), step=step, error=error))
             self._floor.stir(job.queue)
 

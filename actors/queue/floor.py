@@ -171,6 +171,11 @@ class Floor:
                 lane.tell((job, reason))
         return elsewhere
 
+    def holds(self, job: JobRecord) -> bool:
+        """Whether this run of the job is here, started or not."""
+        held = self._held.get(job.id)
+        return held is not None and held.standing.version == job.standing.version
+
     # Giving back
 
     def take_back(self, turn: Turn) -> None:

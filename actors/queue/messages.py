@@ -104,7 +104,7 @@ class Act:
 
 @value
 class Lost:
-    """These running jobs' holders have vanished: give the jobs back."""
+    """These running jobs' holders have vanished, or are this process and may have forgotten them: give them back."""
 
     jobs: Sequence[JobRecord]
 

@@ -389,15 +389,19 @@ class Store(Protocol):
         ...
 
     async def vanished(self, holder: str, now: int) -> list[str]:
-        """Other holders that hold running jobs and are gone (closed, died, or silent for longer than their lease)."""
+        """Other holders that hold running jobs and are gone (closed, died, or silent for longer than their lease).
+
+        And `holder` itself, once, after the store has lost commits that it had answered (a server may): what is
+        running there under its name and does not run here is to be given back.
+        """
         ...
 
     async def others(self, holder: str, now: int) -> list[str]:
         """Other holders that are open and live, whether they hold jobs or not (`now` as in `beat`)."""
         ...
 
-    async def wakeup(self, holder: str) -> None:
+    async def wakeup(self, holder: str) -> bool:
         """Return when another holder opened, or may have changed something (new jobs, stops, settings, schedules); may
-        return for nothing.
+        return for nothing. True when `vanished` is to be asked at once.
         """
         ...

@@ -86,7 +86,7 @@ class Port:
     async def others(self, holder: str, now: int) -> list[str]:
         return await self._call(self._store.others, holder, now)
 
-    async def wakeup(self, holder: str) -> None:
+    async def wakeup(self, holder: str) -> bool:
         """Late, or for nothing, but never never."""
         await self._there()
         odd = not self.calm and self._rng.random() < self._world.odd_wakes
@@ -99,6 +99,7 @@ class Port:
                 await trio.sleep(self._rng.random() * LATE)
         await self._there()
         self._rung = False
+        return False  # no store of these histories forgets
 
     async def _ring(self, holder: str) -> None:
         if not self._rung:

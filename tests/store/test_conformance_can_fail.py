@@ -328,14 +328,14 @@ class CursorNotGuarded(MemoryStore):
 class WakeUpMissed(MemoryStore):
     """Only who waits is woken."""
 
-    async def wakeup(self, holder: str) -> None:
+    async def wakeup(self, holder: str) -> bool:
         served = self._serving(holder)
         while True:
             try:
                 served.receive.receive_nowait()
             except trio.WouldBlock:
                 break
-        await super().wakeup(holder)
+        return await super().wakeup(holder)
 
 
 class ClosedIsStillAlive(MemoryStore):

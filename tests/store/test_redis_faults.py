@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -258,3 +259,48 @@ def test_servers_without_waitaof_are_known_by_their_version() -> None:
     assert why_no_fsync(there) is None
     assert why_no_fsync({**there, "redis_version": "8.0.2"}) is None
     assert "it is Redis 7.0.15" in (why_no_fsync({**there, "redis_version": "7.0.15"}) or "")
+
+
+async def test_after_the_server_went_back_in_time_a_report_does_not_touch_what_another_runs() -> None:
+    """The other's claim has the same version: only where the job is tells."""
+    with RedisServer({"appendfsync": "always"}) as server:
+        store, log = RedisStore(server.url), server.directory / "appendonlydir"
+        for holder in ("one", "two"):
+            await store.open(holder, NOW)
+        await store.commit("one", 1, Batch(now=NOW, inserts=[_insert(), _insert()]))
+        past = shutil.copytree(log, server.directory / "past")
+        claim = Batch(now=NOW, claims=[Claim(queue="q", limit=1)], types=TYPES)
+        (lost,) = (await store.commit("one", 2, claim)).claimed
+        server.kill()
+        shutil.rmtree(log)
+        past.rename(log)
+        server.start()
+        (found,) = (await _until_it_works(partial(store.commit, "two", 1, claim))).claimed
+        assert (found.spec.id, found.standing.version) == (lost.spec.id, lost.standing.version)
+        report = Write(job=lost, after=advance(lost, "complete", NOW), step="complete")
+        assert (await store.commit("one", 3, Batch(now=NOW, writes=[report]))).lost == {0}
+        assert (await store.get([found.spec.id]))[found.spec.id].standing == found.standing
+        (mine,) = (await store.commit("one", 4, claim)).claimed
+        ended = [Write(job=job, after=advance(job, "complete", NOW), step="complete") for job in (lost, mine)]
+        assert (await store.commit("one", 5, Batch(now=NOW, writes=ended))).lost == {0}, "and it goes on to look"
+        assert await store.vanished("one", NOW) == ["one"], "told once"
+        assert await store.vanished("one", NOW) == []
+        assert await store.vanished("two", NOW) == [], "which had been answered nothing that is lost"
+        await _conserved(store, 2)
+        for holder in ("one", "two"):
+            await store.close(holder)
+
+
+async def test_a_server_that_does_not_know_a_holder_any_more_but_its_jobs_has_forgotten_something() -> None:
+    with RedisServer() as server:
+        store = RedisStore(server.url, prefix="here")
+        await store.open("one", NOW)
+        assert len((await store.commit("one", 1, _batch())).claimed) == 2
+        assert await store.vanished("one", NOW) == []
+        assert server.ask("DEL", "{here}:holder:one") == b":1\r\n"
+        await store.commit("one", 2, Batch(now=NOW))
+        with trio.fail_after(PATIENCE):
+            while not await store.wakeup("one"):
+                pass
+        assert await store.vanished("one", NOW) == ["one"]
+        await store.close("one")

@@ -111,7 +111,7 @@ async def test_a_claim_that_crosses_the_dismissal_of_all_workers_is_given_back(m
 class Deaf(MemoryStore):
     """A store that can't be listened to."""
 
-    async def wakeup(self, holder: str) -> None:
+    async def wakeup(self, holder: str) -> bool:
         raise actors.StoreBusy("the database is locked")
 
 

@@ -98,12 +98,13 @@ class MemoryStore:
         """Other holders that are open and whose lease has not passed."""
         return [other for other, served in self._holders.items() if other != holder and served.deadline >= now]
 
-    async def wakeup(self, holder: str) -> None:
+    async def wakeup(self, holder: str) -> bool:
         """Return when another holder's doings may concern this one, or this one is closed."""
         try:
             await self._serving(holder).receive.receive()
         except trio.EndOfChannel:
-            return
+            pass
+        return False
 
     def _serving(self, holder: str) -> _Holder:
         served = self._holders.get(holder)

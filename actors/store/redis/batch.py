@@ -31,8 +31,10 @@ _COLUMN: Final = {name: column for column, name in enumerate(SCHEDULE, start=1)}
 _IDENTITY: Final = [SPEC_COLUMN[name] for name in ("owner", "type", "payload")]
 
 
-def encode(holder: str, batch: Batch) -> bytes:
-    """The batch in one blob. The types that are known go beside it."""
+def encode(holder: str, batch: Batch, *, doubt: bool = False) -> bytes:
+    """The batch in one blob. The types that are known go beside it. `doubt`: look twice whether a
+    job that is written is the one that was read.
+    """
     places = Places()
     sent: dict[str, Any] = {
         "now": batch.now,
@@ -47,6 +49,8 @@ def encode(holder: str, batch: Batch) -> bytes:
             "send": batch.list_promoted,
         },
     }
+    if doubt:
+        sent["doubt"] = True
     if batch.settings:
         sent["set"] = [given for given in batch.settings.items() if given[1] is not None]
         sent["unset"] = [key for key, text in batch.settings.items() if text is None]

@@ -11,16 +11,19 @@ from actors.store.redis.rows import instant_of, make_record, unpack
 
 @attrs.frozen
 class Done:
-    """An outcome, and how often the system had news before and after the commit."""
+    """An outcome, how often the system had news before and after the commit, and whether the server had gone back in
+    time before it.
+    """
 
     outcome: Outcome
     before: int
     after: int
+    forgot: bool
 
 
 def decode(reply: bytes) -> Done:
     """The answer of the library to a commit."""
-    refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, stops, due, before, after = unpack(reply)
+    refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, stops, due, *told = unpack(reply)
     outcome = Outcome(
         refused={given[0]: Refusal(*given[1:]) for given in refused},
         lost=set(lost),
@@ -32,7 +35,7 @@ def decode(reply: bytes) -> Done:
         stops=[(id, reason) for id, reason in stops],
         next_due=None if due is None else instant_of(due),
     )
-    return Done(outcome, before, after)
+    return Done(outcome, *told)
 
 
 def _as_promoted(record: JobRecord) -> JobRecord:

@@ -51,6 +51,14 @@ class _Holder:
     opening: str = attrs.Factory(lambda: uuid.uuid4().hex)  # a late copy of its enrolment must not undo its goodbye
     bell: Bell = attrs.Factory(Bell)
     answered: tuple[int, Outcome] | None = None  # the last tick
+    forgot: bool = False  # the server has lost commits, and `vanished` has not told yet
+    look: bool = False  # ... and `wakeup` neither
+    doubts: bool = False  # it once did: a version may be another's than the one that was read
+
+    def forgets(self) -> None:
+        """The server has lost commits of this holder that it had answered: have it looked at soon."""
+        self.forgot = self.look = self.doubts = True
+        self.bell.ring(0)
 
 
 class RedisStore:
@@ -62,11 +70,16 @@ class RedisStore:
     `prefix` names the system: its keys begin with it, and several systems share a server under different names.
 
     What an answered commit survives is the server's: with `appendonly yes` and `appendfsync everysec` (its default) a
-    killed server process loses nothing, a machine that loses power up to a second; with `appendfsync always`, or here
+    killed server process loses nothing while its disk keeps up, and up to two seconds when it was behind
+    (`aof_delayed_fsync` in its INFO); a machine that loses power up to two seconds. With `appendfsync always`, or here
     `fsync=True`, nothing; without an append-only file all since the last snapshot. A failover loses what the replica
     did not have yet: nothing with `replicas=1` or more, which acknowledges a commit only when so many have it. A
     server that keeps no append-only file, or throws keys away when full, is warned of when the store is opened, and
     refused with `strict=True`.
+
+    A server that comes back without its last moments is noticed (it has a lower tick of a holder than it had
+    answered). What was inserted in them is lost, as are cancels and settings; a job whose end was lost is given back
+    and runs again, one whose claim was lost may run twice, and so may a schedule's slot. Nothing is stranded.
 
     The server may be away at any time, also at the start: calls raise `StoreBusy` until it is back.
     """
@@ -210,7 +223,8 @@ class RedisStore:
         if batch.types is not self._types[0]:
             self._types = (batch.types, pack_types(batch.types))
         function = "commit" if batch.inserts else "report"
-        sent = (holder, tick, encode(holder, batch), self._types[1])
+        known = 0 if served.answered is None else served.answered[0]
+        sent = (holder, tick, encode(holder, batch, doubt=served.doubts), self._types[1], known)
         reply = await self._call(function, *sent, confirm=True)
         if reply == b"!closed":  # the server was away when it opened, or has lost or dropped it
             await self._examine()
@@ -222,6 +236,9 @@ class RedisStore:
             )
         done = decode(reply)
         served.bell.made(done.before, done.after)
+        if done.forgot:
+            log.warning("%s has lost commits that it had answered", self._server, extra={"tick": tick})
+            served.forgets()
         return done.outcome
 
     # Reads
@@ -312,8 +329,14 @@ class RedisStore:
         return min(lease / BEATS, left)
 
     async def vanished(self, holder: str, now: int) -> list[str]:
-        """Other holders with running jobs that are closed, or silent for longer than their lease."""
+        """Other holders with running jobs that are closed, or silent for longer than their lease; and `holder`, once,
+        when the server has lost commits that it had answered.
+        """
+        served = self._serving(holder)
         gone: list[str] = unpack(await self._call("vanished", holder))
+        if served.forgot:
+            served.forgot = False
+            gone.append(holder)
         return gone
 
     async def others(self, holder: str, now: int) -> list[str]:
@@ -321,9 +344,14 @@ class RedisStore:
         found: list[str] = unpack(await self._call("others", holder))
         return found
 
-    async def wakeup(self, holder: str) -> None:
-        """Return when another holder has news: told by a message, or seen within a second."""
-        await self._serving(holder).bell.heard(self._news)
+    async def wakeup(self, holder: str) -> bool:
+        """Return when another holder has news: told by a message, or seen within a second. True when the server has
+        lost commits.
+        """
+        served = self._serving(holder)
+        await served.bell.heard(self._news)
+        look, served.look = served.look, False
+        return look
 
     async def _news(self) -> int:
         number: int = unpack(await self._call("news"))

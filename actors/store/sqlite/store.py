@@ -317,19 +317,20 @@ class SQLiteStore:
         presence = self._presence
         return await self._read(lambda connection: others(connection, presence, holder, now))
 
-    async def wakeup(self, holder: str) -> None:
+    async def wakeup(self, holder: str) -> bool:
         """Return when another holder has rung, or another process has committed (seen within a second)."""
         writer = self._serving(holder)
         served = self._holders[holder]
         if self._threads is None:
             await served.bell.heard()
-            return
+            return False
         while holder in self._holders:
             with trio.move_on_after(LOOK_SECONDS) as waiting:
                 await served.bell.heard()
             if not waiting.cancelled_caught or self._holders.get(holder) is not served:
-                return
+                return False
             version = await self._write(writer.data_version)
             if version != served.seen:
                 served.seen = version
-                return
+                return False
+        return False

@@ -64,9 +64,10 @@ class RedisPort(Port):
             self._process.stops_all()
             raise
 
-    async def wakeup(self, holder: str) -> None:
-        await self._store.wakeup(holder)
+    async def wakeup(self, holder: str) -> bool:
+        look = await self._store.wakeup(holder)
         await self._there()
+        return look
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         self._network.witness.means(holder, tick, batch)

@@ -11,7 +11,7 @@ local function tell(P, holder) -- whoever else is open
     end
 end
 
-local function listen(w, holder, parts, before) -- what every answer ends with
+local function listen(w, holder, parts, before, forgot) -- what every answer ends with
     local P, stops = w.P, {}
     if call('HLEN', P .. 'stop') > 0 then
         local asked = call('HGETALL', P .. 'stop')
@@ -27,11 +27,12 @@ local function listen(w, holder, parts, before) -- what every answer ends with
     parts[#parts + 1] = due and pack(sub(due, 1, STAMP)) or NIL
     parts[#parts + 1] = pack(before)
     parts[#parts + 1] = pack(news_of(P))
+    parts[#parts + 1] = pack(forgot or false)
     return array(#parts) .. concat(parts)
 end
 
 local function again(w, holder, remembered) -- the outcome of the last tick; of its claimed jobs those that it still has
-    local kept = open(remembered) -- refused, lost, lost_moves, undeleted, unstopped, claimed, promoted
+    local kept = open(remembered) -- refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, forgot
     local promoted = {}
     for index, stood in ipairs(kept[7]) do
         local spec = call('HGET', w.P .. 'job', stood[1])
@@ -54,7 +55,7 @@ local function again(w, holder, remembered) -- the outcome of the last tick; of 
     parts[6] = records(w.P, held)
     parts[7] = array(#promoted) .. concat(promoted)
     call('HINCRBY', w.P .. 'holder:' .. holder, 'repeats', 1) -- so that WAIT waits for what was written before it
-    return listen(w, holder, parts, news_of(w.P))
+    return listen(w, holder, parts, news_of(w.P), kept[8])
 end
 
 local function renew(P, holder, lease) -- a commit is a sign of life
@@ -64,12 +65,13 @@ local function renew(P, holder, lease) -- a commit is a sign of life
     end
 end
 
-local function commit(keys, args)
+local function commit(keys, args) -- holder, tick, batch, types, the last tick that it was answered
     local P, holder, tick = keys[1], args[1], tonumber(args[2])
     local last = call('HMGET', P .. 'holder:' .. holder, 'tick', 'outcome', 'lease')
     if not last[3] then
         return '!closed'
     end
+    local forgot = tonumber(last[1] or 0) < tonumber(args[5]) or nil -- the server has gone back in time
     local w = begin(P)
     if last[1] and tonumber(last[1]) == tick then
         return again(w, holder, last[2])
@@ -88,7 +90,7 @@ local function commit(keys, args)
     keep_notes(w, batch)
     local losers, is_waiting, refused, made = {}, false, {}, 0
     if writes then
-        losers, is_waiting = write_all(w, batch, writes, lost)
+        losers, is_waiting = write_all(w, batch, writes, lost, forgot or batch.doubt)
     end
     if inserts then
         refused, made = insert_all(w, batch, inserts, lost)
@@ -100,7 +102,7 @@ local function commit(keys, args)
     local claimed = claim_all(w, batch.claim, args[4], claimed_sent)
     write_counters(w)
     -- also when nothing happened: a late copy of this call must not find something to do
-    local outcome = pack({ refused, losers, lost_moves, undeleted, unstopped, claimed, promoted })
+    local outcome = pack({ refused, losers, lost_moves, undeleted, unstopped, claimed, promoted, forgot })
     call('HSET', P .. 'holder:' .. holder, 'tick', args[2], 'outcome', outcome)
     if batch.news or is_waiting or made > 0 then
         tell(P, holder)
@@ -108,5 +110,5 @@ local function commit(keys, args)
     local parts = { pack(refused), pack(losers), pack(lost_moves), pack(undeleted), pack(unstopped) }
     parts[6] = array(claimed_sent.n) .. concat(claimed_sent)
     parts[7] = array(promoted_sent.n) .. concat(promoted_sent)
-    return listen(w, holder, parts, before)
+    return listen(w, holder, parts, before, forgot)
 end

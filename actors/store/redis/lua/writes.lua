@@ -43,7 +43,9 @@ local function free_key(w, id)
     end
 end
 
-local function write_all(w, batch, writes, lost)
+-- `doubt`: the server has gone back in time, so another holder may have made a version of the same number. Such a job is
+-- not where the writer knows it.
+local function write_all(w, batch, writes, lost, doubt)
     local losers, is_waiting, ended, ends = {}, false, {}, 0
     local places, standings = batch.places, w.standings
     local any_keys = call('HLEN', w.P .. 'key_of') > 0
@@ -56,10 +58,14 @@ local function write_all(w, batch, writes, lost)
         taken, put, rows = list_of(w.take, from[1]), list_of(w.put, to[1]), list_of(w.rows, 'standing')
         w.entered[to] = true
     end
+    local function is_elsewhere(index)
+        return not call('ZSCORE', w.P .. places[froms[index]][1], left[index])
+    end
     fetch(w, writes.id)
     for index, id in ipairs(writes.id) do
         local head, old = heads[index], standings[id]
-        if not old or sub(old, 1, #head) ~= head or (groups and lost[groups[index]]) then
+        local lags = not old or sub(old, 1, #head) ~= head or (groups and lost[groups[index]])
+        if lags or (doubt and not touched[id] and is_elsewhere(index)) then
             losers[#losers + 1] = index - 1
         else
             local after, from_place, to_place = afters[index], places[froms[index]], places[tos[index]]
