@@ -7,9 +7,10 @@ was read: of many processes that find a slot due, one wins, the others look agai
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Literal, assert_never
 
 import attrs
@@ -29,13 +30,13 @@ from actors.core.events import Event
 from actors.core.job import UNFINISHED, JobRecord
 from actors.core.options import Options
 from actors.core.registry import Registry
-from actors.core.schedule import Timing, due, keep_anchor, next_slot, overlap
+from actors.core.schedule import Due, Timing, due, keep_anchor, next_slot, overlap
 from actors.core.value import value
 from actors.hub import Message as HubMessage
 from actors.hub import Tell
 from actors.intake import Intake, Order
 from actors.mailbox import Reply, answer, ask, command, decline, refuse, refusing_the_rest, tell
-from actors.queue import Act, Fire, Fired, Keep
+from actors.queue import Act, Fire, Firing, Keep
 from actors.queue import Message as QueueMessage
 from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
 from actors.timetable import ScheduleInfo, Stored, definition, quiet, until
@@ -43,6 +44,7 @@ from actors.timetable import ScheduleInfo, Stored, definition, quiet, until
 log = logging.getLogger("actors")
 
 LOOK_AGAIN: Final = 1.0  # seconds until a slot that waits for the run before it is looked at again
+FIRED_AT_ONCE: Final = 1_000  # slots of one commit, so that a downtime that is caught up does not hold up the others
 
 
 @value(kw_only=True)
@@ -148,12 +150,7 @@ class Scheduler:
                         first = await self._inbox.receive()
                     if first is not None:
                         await self._serve(first)
-                    while True:
-                        try:
-                            message = self._inbox.receive_nowait()
-                        except (trio.WouldBlock, trio.EndOfChannel):
-                            break
-                        await self._serve(message)
+                    await self._serve_waiting()
 
     # Firing
 
@@ -161,41 +158,92 @@ class Scheduler:
         """Fire what is due; seconds until the next slot, but no longer than a step of the clock may go unnoticed."""
         if not self._fires:
             return math.inf
-        coming: list[float] = []
+        pause = self._clock.patience
         try:
-            for stored in await self._all():
-                coming.append(await self._fire_stored(stored))
+            after: str | None = ""
+            while after is not None:
+                after, coming = await self._fire_some(after)
+                pause = min(pause, coming)
+                if after is not None and await self._serve_waiting():
+                    pause = 0.0  # what was changed may be due
         except StoreError as error:
             log.warning("the scheduler waits for the store: %s", error)
-            coming.append(LOOK_AGAIN)
-        coming.extend(self._callables.fire_all())
-        return min(self._clock.patience, *coming) if coming else self._clock.patience
+            pause = min(pause, LOOK_AGAIN)
+        return min([pause, *self._callables.fire_all()])
 
-    async def _fire_stored(self, stored: Stored) -> float:
-        record, timing = stored.record, stored.timing
+    async def _fire_some(self, after: str) -> tuple[str | None, float]:
+        """Fire what is due of the schedules whose names come after `after`; the last name that was looked at (None: all
+        were), and seconds until the next slot of these.
+
+        However many are due, the store is asked for the schedules, for their last jobs, and to commit.
+        """
+        now = self._clock.now()
+        pause, name = math.inf, None
+        found: list[tuple[Stored, Due]] = []
+        slots = 0
+        for stored in await self._all():
+            if stored.name <= after:
+                continue
+            if slots >= FIRED_AT_ONCE:
+                break
+            name = stored.name
+            coming = self._look(stored, now)
+            if isinstance(coming, Due):
+                found.append((stored, coming))
+                slots += len(coming.fire) + len(coming.missed)
+            else:
+                pause = min(pause, coming)
+        else:
+            name = None
+        unfinished = await self._unfinished(stored.record.last_job for stored, coming in found if coming.fire)
+        replaced: list[str] = []
+        firings: list[Firing] = []
+        for stored, coming in found:
+            last = stored.record.last_job
+            firing = self._firing(stored, coming, last if last in unfinished else None, replaced, now)
+            if firing is None:
+                pause = min(pause, LOOK_AGAIN)
+            else:
+                firings.append(firing)
+                pause = 0.0  # look again: the cursor has moved, by this process or by another
+        await self._cancel(replaced)
+        await self._fire(firings, now)
+        return name, pause
+
+    def _look(self, stored: Stored, now: int) -> Due | float:
+        """What is due of one schedule, or seconds until something is."""
+        record = stored.record
         if record.paused or stored.type not in self._registry:
             return math.inf  # a type that this program does not know is left for others
-        now = self._clock.now()
         if (pause := quiet(stored, now)) is not None:
             return pause
         # a slot that waited for the run before it was on time, and is not a missed one now
-        asked = attrs.evolve(timing, catch_up="all") if record.name in self._queueing else timing
-        found = due(record.name, asked, cursor=record.cursor, now=now, fired=record.fired)
+        timing = attrs.evolve(stored.timing, catch_up="all") if record.name in self._queueing else stored.timing
+        found = due(record.name, timing, cursor=record.cursor, now=now, fired=record.fired)
         if found.cursor == record.cursor:
             self._queueing.discard(record.name)
             return until(stored, found.next, now)
+        return found
+
+    def _firing(self, stored: Stored, found: Due, running: str | None, replaced: list[str], now: int) -> Firing | None:
+        """What becomes of the due slots of one schedule, whose last job is `running`; None when they all wait for it.
+
+        A run that makes room for a slot is added to `replaced`.
+        """
+        record, timing = stored.record, stored.timing
         slots = [SlotRecord(slot=slot, reason=reason) for slot, reason in found.missed]
         cursor, orders = found.cursor, list[Order]()
-        unfinished = await self._is_unfinished(record.last_job)
+        unfinished = running is not None
         for slot in found.fire:
             match overlap(timing.overlap, unfinished):
                 case "fire":
                     order = self._order(stored, slot, slots)
                 case "replace":
-                    await self._cancel(record.last_job)
                     if orders:
                         orders.pop()
                         slots[-1] = SlotRecord(slot=slots[-1].slot, reason="superseded by the next slot")
+                    elif running is not None and running not in replaced:
+                        replaced.append(running)
                     order = self._order(stored, slot, slots)
                 case "skip":
                     slots.append(SlotRecord(slot=slot, reason="skipped: the run before it had not ended"))
@@ -210,9 +258,8 @@ class Scheduler:
                 orders.append(order)
                 unfinished = True
         if cursor == record.cursor and not orders:
-            return LOOK_AGAIN
-        await self._move(record, cursor, slots, orders, now)
-        return 0.0  # look again: the cursor has moved, by this process or by another
+            return None
+        return self._move(record, cursor, slots, orders, now)
 
     def _before(self, timing: Timing, slot: int, cursor: int, slots: Sequence[SlotRecord]) -> int:
         """The last slot dealt with before `slot`, which waits."""
@@ -231,38 +278,43 @@ class Scheduler:
         slots.append(SlotRecord(slot=slot, job=order.insert.spec.id))
         return order
 
-    async def _move(
+    def _move(
         self, record: ScheduleRecord, cursor: int, slots: list[SlotRecord], orders: list[Order], now: int
-    ) -> bool:
-        """Move the cursor and insert the jobs, together or not at all; False when another process was faster."""
+    ) -> Firing:
         slots.sort(key=lambda one: one.slot)
         fired_at = now if orders else None
         move = ScheduleMove(
             name=record.name, expect=record.cursor, cursor=cursor, slots=tuple(slots), fired_at=fired_at
         )
+        return Firing(move, orders)
 
-        def request(reply: Reply[Fired]) -> QueueMessage:
-            return Fire(move, orders, reply)
+    async def _fire(self, firings: list[Firing], now: int) -> list[bool]:
+        """Fire in one commit; False for a schedule of which another process was faster."""
+        if not firings:
+            return []
 
-        won = (await ask(self._queue, request)).won
-        if won:
-            for slot in slots:
+        def request(reply: Reply[list[bool]]) -> QueueMessage:
+            return Fire(firings, reply)
+
+        won = await ask(self._queue, request)
+        for firing in itertools.compress(firings, won):
+            for slot in firing.move.slots:
                 name = "schedule:fired" if slot.job is not None else "schedule:skipped"
-                data = {"schedule": record.name, "slot": slot.slot, "reason": slot.reason}
+                data = {"schedule": firing.move.name, "slot": slot.slot, "reason": slot.reason}
                 tell(self._hub, Tell(Event(name=name, at=now, job=slot.job, data=data)))
         return won
 
-    async def _is_unfinished(self, id: str | None) -> bool:
-        if id is None:
-            return False
-        job = (await self._store.get([id])).get(id)
-        return job is not None and job.state in UNFINISHED
+    async def _unfinished(self, ids: Iterable[str | None]) -> set[str]:
+        """Which of these jobs have not ended."""
+        asked = [id for id in ids if id is not None]
+        found = await self._store.get(asked) if asked else {}
+        return {id for id, job in found.items() if job.state in UNFINISHED}
 
-    async def _cancel(self, id: str | None) -> None:
-        if id is not None:
+    async def _cancel(self, ids: list[str]) -> None:
+        if ids:
 
             def request(reply: Reply[list[JobRecord | ActorsError]]) -> QueueMessage:
-                return Act("cancel", [id], reply)
+                return Act("cancel", ids, reply)
 
             await ask(self._queue, request)  # a run that has ended meanwhile is no error
 
@@ -286,6 +338,17 @@ class Scheduler:
 
     async def _find(self, name: str) -> Stored | None:
         return next((stored for stored in await self._all() if stored.record.name == name), None)
+
+    async def _serve_waiting(self) -> bool:
+        """Serve what is in the inbox; whether there was anything."""
+        served = False
+        while True:
+            try:
+                message = self._inbox.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return served
+            await self._serve(message)
+            served = True
 
     async def _serve(self, message: Message) -> None:
         try:
@@ -369,7 +432,7 @@ class Scheduler:
         """
         while True:
             record = stored.record
-            if stored.timing.overlap == "skip" and await self._is_unfinished(record.last_job):
+            if stored.timing.overlap == "skip" and await self._unfinished([record.last_job]):
                 raise AlreadyRunning(record.name)
             now = self._clock.now()
             order = self._intake.order(stored.job(self._registry), stored.options, schedule=record.name, slot=now)
@@ -377,7 +440,8 @@ class Scheduler:
             cursor = record.cursor + 1
             if next_slot(stored.timing, record.cursor) == cursor:
                 cursor = record.cursor
-            if await self._move(record, cursor, slots, [order], now):
+            (won,) = await self._fire([self._move(record, cursor, slots, [order], now)], now)
+            if won:
                 return
             again = await self._find(record.name)
             if again is None:
@@ -403,11 +467,8 @@ class Scheduler:
     async def _describe(self, name: str | None) -> list[ScheduleInfo]:
         now = self._clock.now()
         stored = [one for one in await self._all() if name is None or one.record.name == name]
-        last = await self._store.get([one.record.last_job for one in stored if one.record.last_job is not None])
-        found = [
-            one.info(now, (job := last.get(one.record.last_job or "")) is not None and job.state in UNFINISHED)
-            for one in stored
-        ]
+        unfinished = await self._unfinished(one.record.last_job for one in stored)
+        found = [one.info(now, one.record.last_job in unfinished) for one in stored]
         found.extend(info for info in self._callables.infos(now) if name in (None, info.name))
         return sorted(found, key=lambda info: info.name)
 

@@ -29,7 +29,6 @@ from actors.queue.messages import (
     Enqueue,
     Finish,
     Fire,
-    Fired,
     Hire,
     Keep,
     Lost,
@@ -234,12 +233,13 @@ class Queue:
         self._endings.end(turn, report)
 
     def _fire(self, turn: Turn, message: Fire) -> None:
-        group = turn.new_group()
         turn.fired.append((len(turn.batch.schedule_moves), message))
-        turn.batch.schedule_moves.append(attrs.evolve(message.move, group=group))
-        for order in message.orders:
-            turn.insert(order.insert, group)
-            self._floor.stir(order.insert.spec.queue)
+        for firing in message.firings:
+            group = turn.new_group()  # each its own: another process that was faster with one leaves the others alone
+            turn.batch.schedule_moves.append(attrs.evolve(firing.move, group=group))
+            for order in firing.orders:
+                turn.insert(order.insert, group)
+                self._floor.stir(order.insert.spec.queue)
 
     def _keep(self, turn: Turn, message: Keep) -> None:
         turn.batch.settings.update(message.settings)
@@ -308,8 +308,9 @@ class Queue:
         self._endings.settle(turn, outcome)
         self._admission.settle(turn, outcome)
         self._by_hand.settle(turn, outcome)
-        for index, fire in turn.fired:
-            answer(fire.reply, Fired(index not in outcome.lost_moves))
+        for start, fire in turn.fired:
+            moves = range(start, start + len(fire.firings))
+            answer(fire.reply, [index not in outcome.lost_moves for index in moves])
         for reply in turn.after:
             answer(reply, None)
 

@@ -110,19 +110,21 @@ class Lost:
 
 
 @value
-class Fired:
-    """Whether the cursor was moved; it was not when another process was faster."""
+class Firing:
+    """Due slots of one schedule: its cursor moves and their jobs are inserted, together or not at all."""
 
-    won: bool
+    move: ScheduleMove
+    orders: Sequence[Order]
 
 
 @value
 class Fire:
-    """Move a schedule's cursor and insert its slots' jobs, together or not at all."""
+    """Fire these, each by itself, in one commit. Answered with one truth per firing: whether the cursor was moved; it
+    was not when another process was faster.
+    """
 
-    move: ScheduleMove
-    orders: Sequence[Order]
-    reply: Reply[Fired]
+    firings: Sequence[Firing]
+    reply: Reply[list[bool]]
 
 
 @value(kw_only=True)

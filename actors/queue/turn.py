@@ -77,7 +77,7 @@ class Turn:
     written: list[tuple[int, Doing]] = attrs.Factory(list)  # writes
     deleted: list[tuple[int, Doing]] = attrs.Factory(list)  # deletes
     stopped: list[tuple[int, Doing, JobRecord]] = attrs.Factory(list)  # stops
-    fired: list[tuple[int, Fire]] = attrs.Factory(list)  # schedule_moves
+    fired: list[tuple[int, Fire]] = attrs.Factory(list)  # schedule_moves, from there on all those of one message
     ended: list[int] = attrs.Factory(list)  # writes that are reports
     noted: list[JobRecord] = attrs.Factory(list)  # whose notes batch.notes are
     after: list[Reply[None]] = attrs.Factory(list)  # to be answered once committed
