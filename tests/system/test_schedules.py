@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -10,7 +13,8 @@ import pytest
 import trio
 
 import actors
-from actors.store.port import Batch, ScheduleRecord
+from actors.store.memory import MemoryStore
+from actors.store.port import Batch, Outcome, ScheduleMove, ScheduleRecord, SlotRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -512,3 +516,81 @@ async def test_schedule_events_tell_of_each_slot(memory, autojump_clock, jobs):
                     if event.name.startswith("schedule:"):
                         names.append((event.name, event.data["schedule"], event.job is not None))
     assert names == [("schedule:fired", "s", True), ("schedule:skipped", "s", False)]
+
+
+class Watched(MemoryStore):
+    """Counts what it is asked, and lets a test come between the scheduler's reading and its commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+        self.inserts: list[int] = []  # of each commit that moves schedules
+        self.faster: list[ScheduleMove] = []  # committed by another process before these schedules are fired here
+
+    async def schedules(self) -> list[ScheduleRecord]:
+        self.asked["schedules"] += 1
+        return await super().schedules()
+
+    async def get(self, ids: Sequence[str]) -> dict[str, actors.JobRecord]:
+        self.asked["get"] += 1
+        return await super().get(ids)
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        self.asked["commit"] += 1
+        if batch.schedule_moves:
+            self.inserts.append(len(batch.inserts))
+            if self.faster:
+                await self.open("another", batch.now)
+                await super().commit("another", 1, Batch(now=batch.now, schedule_moves=[self.faster.pop()]))
+                await self.close("another")
+        return await super().commit(holder, tick, batch)
+
+
+async def test_a_pass_asks_the_store_as_often_however_many_schedules_are_due(autojump_clock, clock, jobs):
+    asked: dict[int, Counter[str]] = {}
+    for number in (1, 200):
+        store = Watched()
+        async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(7)) as system:
+            due = clock.now() + 60_000_000
+            for one in range(number):  # the jobs are of a queue without workers: nothing but the scheduler has work
+                every = actors.Every(60)
+                await system.schedule(f"every-{one}", every, jobs.work(), queue="idle", overlap="cancel_previous")
+            await trio.sleep((due - clock.now()) / 1e6 + 59)  # once: there are runs to be replaced
+            store.asked.clear()
+            await trio.sleep(2)
+            asked[number] = store.asked
+            assert (await system.stats()).queues["idle"].cancelled == number
+    assert asked[200] == asked[1], "schedules, last jobs, the runs that are replaced, and the commits"
+
+
+async def test_a_schedule_that_another_process_fired_first_leaves_the_others_of_the_pass_alone(
+    autojump_clock, clock, jobs
+):
+    store = Watched()
+    async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(7)) as system:
+        for name in ("a", "b", "c"):
+            await system.schedule(name, actors.Every(60), jobs.work(name))
+        (cursor,) = {record.cursor for record in await store.schedules()}
+        slot = cursor + 60_000_000
+        elsewhere = SlotRecord(slot=slot, reason="another process had it")
+        store.faster.append(ScheduleMove(name="b", expect=cursor, cursor=slot, slots=(elsewhere,)))
+        await trio.sleep(61)
+        assert sorted(name for name, _ in jobs.ran) == ["a", "c"]
+        assert await store.slots("b", 10) == [elsewhere]
+        await trio.sleep(60)
+        assert sorted(name for name, _ in jobs.ran) == ["a", "a", "b", "c", "c"]
+
+
+async def test_a_downtime_of_many_schedules_is_caught_up_in_commits_of_bounded_size(autojump_clock, clock, jobs):
+    store = Watched()
+    async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(7)) as system:
+        for one in range(30):
+            await system.schedule(
+                f"every-{one}", actors.Every(1), jobs.work(), queue="idle", overlap="allow", catch_up="all"
+            )
+    await trio.sleep(300)
+    store.inserts.clear()
+    async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(8)) as system:
+        await trio.sleep(0.1)
+        assert sum(store.inserts) == 30 * 300 and max(store.inserts) < 1_300
+        assert (await system.stats()).queues["idle"].pending == 30 * 300
