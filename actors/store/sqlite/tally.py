@@ -12,6 +12,8 @@ from actors.store.sqlite.rows import members, one_json, to_json
 
 _ADD: Final = f"""INSERT INTO counter SELECT {members(5)} FROM json_each(?) WHERE true
     ON CONFLICT (queue, priority, state) DO UPDATE SET now = now + excluded.now, ended = ended + excluded.ended"""
+_ADD_ONE: Final = """INSERT INTO counter VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (queue, priority, state) DO UPDATE SET now = now + excluded.now, ended = ended + excluded.ended"""
 _ALL: Final = """SELECT json_array((SELECT accepted FROM tally), (SELECT deleted FROM tally),
     (SELECT json_group_array(json_array(queue, priority, state, now, ended)) FROM counter))"""
 # half a job (one of its two rows) is in no state
@@ -66,7 +68,9 @@ class Tally:
         rows = [
             (*key, count, self._ended.get(key, 0)) for key, count in self._now.items() if count or key in self._ended
         ]
-        if rows:
+        if len(rows) == 1:
+            connection.execute(_ADD_ONE, rows[0])
+        elif rows:
             connection.execute(_ADD, (to_json(rows),))
         if self.accepted or self.deleted:
             connection.execute(
