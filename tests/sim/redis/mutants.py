@@ -31,7 +31,7 @@ MUTANTS: dict[str, Any] = {
     "an old tick is not known": lambda: _lua("elseif last[1] and tonumber(last[1]) > tick then", "elseif false then"),
     "no lease test": lambda: _lua("if not until_ or tonumber(until_) < now then", "if true then"),
     "a beat is not kept": lambda: _lua("call('ZADD', P .. 'holders', now + tonumber(lease), holder)", ""),
-    "no version check": lambda: _lua("if not old or sub(old, 1, #head) ~= head or", "if not old or"),
+    "no version check": lambda: _lua("not old or sub(old, 1, #head) ~= head or", "not old or"),
     "a stop is lost": lambda: _lua("call('HSETNX', w.P .. 'stop', stop[1], stop[2])", ""),
     "a late enrolment undoes a goodbye": lambda: _lua("if call('EXISTS', P .. 'left:' .. args[4]) == 1", "if false"),
     "a tick in the place of another": lambda: mock.patch("tests.sim.redis.port.RedisStore", FreshTick),
