@@ -12,12 +12,15 @@ from typing import Final, Literal, Protocol
 
 import attrs
 
+from actors.core.events import Cursor
 from actors.core.job import AttemptError, JobRecord, JobSpec, LogLine, Progress, Reason, Standing, State
 from actors.core.lifecycle import Step
 from actors.core.value import value
 
 MOST_LINES: Final = 1_000  # log lines kept with a job
 FIRST_LEASE: Final = 30.0  # seconds that a holder has for its first beat, where liveness is by beats
+LOG_KEPT: Final = 600.0  # seconds that the event log goes back, and is written after it was last read
+LOG_STEPS: Final = 200_000  # ... and about how many steps it goes back at most: some 25 MB
 
 # What goes in
 
@@ -194,6 +197,7 @@ class Batch:
     )  # after promoting what is due: scheduled jobs with run_at <= now become pending
     types: frozenset[str] = frozenset()  # the job types this program knows: nothing else is claimed
     list_promoted: bool = False
+    listen: bool = False  # open the event log, if it is closed: this commit is the first to be written to it
 
 
 # What comes out
@@ -236,6 +240,7 @@ class Outcome:
         list
     )  # every unfinished job that somebody asked to stop, and that this holder or nobody holds
     next_due: int | None = None  # the earliest run_at among scheduled jobs
+    log: Cursor | None = None  # when `listen`: where the event log stood before this commit
 
 
 @value(kw_only=True)
@@ -302,6 +307,52 @@ class Recount:
 
     counts: Counts
     jobs: Mapping[tuple[str, int, State], int]
+
+
+LogWord = Step | Literal["insert", "note"]
+
+
+@value
+class LoggedStep:
+    """One step of one job (or its insert, or the progress that a note told of), with all that an event of it needs: it
+    outlives the job. `state`, `version`, `attempt` and `run_at` are those after the step.
+    """
+
+    word: LogWord
+    id: str
+    type: str
+    queue: str
+    owner: str | None
+    state: State
+    version: int
+    attempt: int
+    run_at: int
+    error: tuple[str, str] | None = None  # type and message (its beginning) of the error that a write kept
+    progress: Progress | None = None
+
+
+@value
+class LogEntry:
+    """What one commit did to jobs, in the order in which it was applied: notes of progress, writes, inserts,
+    promotions, claims. `first` numbers its first step in the log.
+    """
+
+    first: int
+    at: int  # the batch's `now`
+    holder: str
+    steps: Sequence[LoggedStep]
+
+
+@value
+class LogPage:
+    """Entries in the order of their commits, and the cursor after them. `gap`: between the cursor that was asked for
+    and the first entry there was more, which is gone. `more`: there is more behind them.
+    """
+
+    entries: Sequence[LogEntry]
+    cursor: Cursor
+    gap: bool = False
+    more: bool = False
 
 
 class Store(Protocol):
@@ -372,7 +423,9 @@ class Store(Protocol):
         ...
 
     async def sweep(self, now: int) -> None:
-        """Drop idempotency keys and unique keys that have expired or whose jobs are gone."""
+        """Drop idempotency keys and unique keys that have expired or whose jobs are gone, and the event log's old part;
+        all of it when nobody listens.
+        """
         ...
 
     async def beat(self, holder: str, now: int, lease: float) -> float:
@@ -403,5 +456,21 @@ class Store(Protocol):
     async def wakeup(self, holder: str) -> bool:
         """Return when another holder opened, or may have changed something (new jobs, stops, settings, schedules); may
         return for nothing. True when `vanished` is to be asked at once.
+        """
+        ...
+
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        """What was committed after this cursor, in pages of some thousand steps; None: nothing, but the cursor of now.
+        An entry that the cursor divides comes without its first steps.
+
+        A commit is written to the event log in its own transaction, and only while somebody listens: a log is open for
+        `LOG_KEPT` seconds after it was last read. Reading opens it where it is closed, as a new log: cursors of the
+        last one have a gap before it.
+        """
+        ...
+
+    async def logged(self, holder: str) -> None:
+        """Return when another holder may have added something to the event log since the last return; may return for
+        nothing.
         """
         ...

@@ -22,6 +22,7 @@ from actors.testing.conformance import (
     inserts,
     keys,
     liveness,
+    log,
     pages,
     schedules,
     tallies,
@@ -44,6 +45,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *carrying.CHECKS,
     *ticks.CHECKS,
     *liveness.CHECKS,
+    *log.CHECKS,
 )
 """Every promise, in the order in which `check_store` tries them; the random walks come after."""
 

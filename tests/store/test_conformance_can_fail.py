@@ -10,10 +10,12 @@ import pytest
 import trio
 import trio.testing
 
+from actors.core.events import Cursor
 from actors.core.job import STATES, JobRecord, Standing
 from actors.core.lifecycle import bulk_claim
+from actors.store.event_log import step_row
 from actors.store.memory import MemoryStore
-from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, Write
+from actors.store.port import Batch, Counts, Kept, LogPage, Outcome, Page, Query, Recount, Write
 from actors.testing import StoreNonconformance, check_store
 from actors.testing.conformance.claims import place
 from actors.testing.conformance.walk import walk
@@ -63,6 +65,8 @@ class Slow(MemoryStore):
                 self._jobs.now[new.queue, new.spec.priority, new.state] += 1
                 self._jobs._enter(self._jobs.rows[new.id])
                 outcome.claimed.append(new)
+        if self._log.is_open and outcome.claimed:
+            self._log.append(batch.now, holder, [step_row("claim", job.spec, job.standing) for job in outcome.claimed])
         return outcome
 
 
@@ -411,6 +415,46 @@ class OthersAreThoseWhoWork(MemoryStore):
         return [other for other in await super().others(holder, now) if other in self._jobs.held]
 
 
+class LoggedForNobody(MemoryStore):
+    """Everybody pays for the log, though nobody listens."""
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        outcome = await super().commit(holder, tick, attrs.evolve(batch, listen=True))
+        return outcome if batch.listen else attrs.evolve(outcome, log=None)
+
+
+class LogTellsWhatWasAsked(MemoryStore):
+    """Also of late writes."""
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        outcome = await super().commit(holder, tick, batch)
+        lost = [batch.writes[index] for index in sorted(outcome.lost)]
+        if self._log.is_open and lost:
+            self._log.append(batch.now, holder, [step_row(write.step, write.job.spec, write.after) for write in lost])
+        return outcome
+
+
+class LogForgetsClaims(MemoryStore):
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        page = await super().events(now, after)
+        entries = [
+            attrs.evolve(entry, steps=[step for step in entry.steps if step.word != "claim"]) for entry in page.entries
+        ]
+        return attrs.evolve(page, entries=[entry for entry in entries if entry.steps])
+
+
+class GapNotTold(MemoryStore):
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        return attrs.evolve(await super().events(now, after), gap=False)
+
+
+class LogHeardByNewsOnly(MemoryStore):
+    """Who listens is told of what concerns everybody."""
+
+    async def logged(self, holder: str) -> None:
+        await self.wakeup(holder)
+
+
 class FindRaises(MemoryStore):
     async def find(self, query: Query) -> Page:
         raise RuntimeError("boom")
@@ -473,6 +517,11 @@ MUTANTS: dict[type[MemoryStore], str] = {
     ExportFromTheNewest: "an_export_is_every_job_in_order",
     ExportWithoutKeys: "keys_are_carried",
     OthersAreThoseWhoWork: "who_is_open_is_seen",
+    LoggedForNobody: "only_what_is_heard_is_logged",
+    LogTellsWhatWasAsked: "every_step_is_logged",
+    LogForgetsClaims: "every_step_is_logged",
+    GapNotTold: "what_is_gone_is_a_gap",
+    LogHeardByNewsOnly: "who_listens_is_told_of_others",
     FindRaises: "a_query_finds_what_matches",
     CloseRaises: "an_empty_commit_is_fine",
 }
@@ -506,6 +555,8 @@ HEART = [
     CursorNotGuarded,
     PastForgotten,
     ExportWithoutKeys,
+    LogTellsWhatWasAsked,
+    LogForgetsClaims,
 ]
 """Those that random walks must catch without the single checks."""
 

@@ -72,12 +72,12 @@ class Jobs:
 
     # The parts of a batch, in its order
 
-    def note(self, note: Note) -> None:
-        """Keep what a body said, if that run is under way."""
+    def note(self, note: Note) -> JobRecord | None:
+        """Keep what a body said, if that run is under way; the job that it is of."""
         old = self.current.get(note.id)
         if old is None or old.standing.state != BUSY or old.standing.runs != note.run:
-            return
-        self.current[note.id] = JobRecord(
+            return None
+        new = self.current[note.id] = JobRecord(
             old.spec,
             old.standing,
             old.result_json,
@@ -87,6 +87,7 @@ class Jobs:
             old.saved_json if note.saved is None else note.saved,
             old.stop,
         )
+        return new
 
     def write(self, writes: list[Write], lost_groups: set[int], outcome: Outcome) -> bool:
         """Apply steps; whether a job waits now that did not before."""

@@ -13,11 +13,14 @@ from typing import Final
 import trio
 
 from actors.core.errors import StoreError
+from actors.core.events import Cursor
 from actors.core.job import JobRecord, Standing, State
 from actors.core.lifecycle import bulk_claim
+from actors.store.event_log import Row, rows_of, step_row
 from actors.store.memory import pages
 from actors.store.memory.delta import Delta
 from actors.store.memory.jobs import Jobs, same
+from actors.store.memory.log import Log
 from actors.store.memory.rows import HOLDER, PRIORITY, QUEUE, STATE
 from actors.store.memory.timetable import Timetable
 from actors.store.port import (
@@ -25,6 +28,7 @@ from actors.store.port import (
     Batch,
     Counts,
     Kept,
+    LogPage,
     Outcome,
     Page,
     Query,
@@ -39,13 +43,14 @@ BEATS_PER_LEASE: Final = 3  # one may be late and one lost
 class _Holder:
     """What is kept for one open holder."""
 
-    __slots__ = ("deadline", "outcome", "receive", "send", "tick")
+    __slots__ = ("deadline", "log_receive", "log_send", "outcome", "receive", "send", "tick")
 
     def __init__(self, now: int) -> None:
         self.tick: int | None = None  # the last one, and its outcome
         self.outcome = Outcome()
         self.deadline: float = now + FIRST_LEASE * 1e6  # microseconds
         self.send, self.receive = trio.open_memory_channel[None](1)
+        self.log_send, self.log_receive = trio.open_memory_channel[None](1)
 
 
 class MemoryStore:
@@ -60,6 +65,7 @@ class MemoryStore:
         self._timetable = Timetable()
         self._settings: dict[str, str] = {}
         self._holders: dict[str, _Holder] = {}
+        self._log = Log()
 
     # Holders
 
@@ -76,6 +82,7 @@ class MemoryStore:
         served = self._holders.pop(holder, None)
         if served is not None:
             served.send.close()
+            served.log_send.close()
             if holder in self._jobs.held:
                 self._wake(holder)
 
@@ -106,6 +113,13 @@ class MemoryStore:
             pass
         return False
 
+    async def logged(self, holder: str) -> None:
+        """Return when another holder has added something to the event log, or this one is closed."""
+        try:
+            await self._serving(holder).log_receive.receive()
+        except trio.EndOfChannel:
+            return
+
     def _serving(self, holder: str) -> _Holder:
         served = self._holders.get(holder)
         if served is None:
@@ -115,10 +129,7 @@ class MemoryStore:
     def _wake(self, holder: str) -> None:
         for other, served in self._holders.items():
             if other != holder:
-                try:
-                    served.send.send_nowait(None)
-                except trio.WouldBlock:
-                    pass  # it has not seen the last one yet
+                _ring(served.send)
 
     # Commits
 
@@ -151,8 +162,13 @@ class MemoryStore:
                 outcome.lost_moves.add(index)
         for failed in batch.schedule_errors:
             timetable.fail(failed)
+        noted: list[Row] | None = None  # the first rows of the log; None: it is closed
+        if self._log.is_open or batch.listen:
+            noted = self._begin_to_log(batch, outcome)
         for note in batch.notes:
-            jobs.note(note)
+            job = jobs.note(note)
+            if noted is not None and job is not None and note.progress is not None:
+                noted.append(step_row("note", job.spec, job.standing, progress=note.progress))
         if batch.writes and jobs.write(batch.writes, lost_groups, outcome):
             news = True
         if batch.inserts and jobs.insert(batch.inserts, batch.now, lost_groups, outcome):
@@ -163,7 +179,10 @@ class MemoryStore:
         for index, read in enumerate(batch.deletes):
             if not jobs.delete(read):
                 outcome.undeleted.add(index)
-        outcome.next_due = jobs.promote(batch.now, outcome.promoted if batch.list_promoted else None)
+        promoted: list[JobRecord] | None = outcome.promoted if batch.list_promoted else None
+        if promoted is None and noted is not None:
+            promoted = []
+        outcome.next_due = jobs.promote(batch.now, promoted)
         if batch.claims:
             delta = Delta(bulk_claim(batch.now, holder))
             for claim in batch.claims:
@@ -172,7 +191,22 @@ class MemoryStore:
         for id, reason in jobs.stopping.items():
             if jobs.rows[id][HOLDER] in (holder, None):
                 outcome.stops.append((id, reason))
+        if noted is not None and (rows := noted + rows_of(batch, outcome, promoted or ())):
+            self._log.append(batch.now, holder, rows)
+            for other, served in self._holders.items():
+                if other != holder:
+                    _ring(served.log_send)
         return outcome, news
+
+    def _begin_to_log(self, batch: Batch, outcome: Outcome) -> list[Row] | None:
+        log = self._log
+        if log.is_over(batch.now):
+            log.close()
+            if not batch.listen:
+                return None
+        if batch.listen:
+            outcome.log = log.listen(batch.now)
+        return []
 
     def _lost_groups(self, batch: Batch) -> set[int]:
         """The groups of which an item will lose, found before anything is applied."""
@@ -248,5 +282,25 @@ class MemoryStore:
         return self._timetable.slots(name, limit)
 
     async def sweep(self, now: int) -> None:
-        """Drop idempotency keys and unique keys that have expired or whose jobs are gone."""
+        """Drop idempotency keys and unique keys that have expired or whose jobs are gone, and the event log's old
+        part.
+        """
         self._jobs.keys.sweep(now, self._jobs.rows)
+        self._log.sweep(now)
+
+    # The event log
+
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        """What was committed after this cursor; None: nothing, but the cursor of now."""
+        log = self._log
+        if log.is_over(now):
+            log.close()
+        log.listen(now)
+        return log.page(after)
+
+
+def _ring(bell: trio.MemorySendChannel[None]) -> None:
+    try:
+        bell.send_nowait(None)
+    except trio.WouldBlock:
+        pass  # the last one was not heard yet

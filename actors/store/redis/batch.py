@@ -7,7 +7,18 @@ from typing import Any, Final
 
 from actors.core.job import FINAL, NO_DETAILS, JobRecord, JobSpec
 from actors.core.lifecycle import PROMOTION, Bulk, bulk_claim
-from actors.store.port import MOST_LINES, Batch, Claim, Insert, Note, ScheduleMove, ScheduleRecord, Write
+from actors.store.event_log import said
+from actors.store.port import (
+    MOST_LINES,
+    Batch,
+    Claim,
+    Insert,
+    LogWord,
+    Note,
+    ScheduleMove,
+    ScheduleRecord,
+    Write,
+)
 from actors.store.redis.places import BUSY, LATER, READY, Places, counter, held, member
 from actors.store.redis.rows import (
     SPEC_COLUMN,
@@ -27,6 +38,8 @@ from actors.store.redis.rows import (
 SLOTS_KEPT: Final = 1_000  # per schedule; the port's number
 PROMOTED_AT_ONCE: Final = 2_000  # some ten milliseconds of the server; `next_due` then says that there is more
 SCHEDULE: Final = ("definition", "cursor", "paused", "fired", "errors", "last_run", "last_job", "last_error")
+_NOTE: Final[LogWord] = "note"
+_INSERT: Final[LogWord] = "insert"
 _COLUMN: Final = {name: column for column, name in enumerate(SCHEDULE, start=1)}
 _IDENTITY: Final = [SPEC_COLUMN[name] for name in ("owner", "type", "payload")]
 
@@ -42,6 +55,7 @@ def encode(holder: str, batch: Batch, *, doubt: bool = False) -> bytes:
         "same": _IDENTITY,
         "most_lines": MOST_LINES,
         "most_slots": SLOTS_KEPT,
+        "log": (batch.listen, _NOTE, _INSERT),
         "promote": {
             **_bulk(PROMOTION),
             "before": stamp(batch.now + 1),
@@ -96,6 +110,7 @@ def _bulk(bulk: Bulk) -> dict[str, Any]:
     return {
         "sets": [(STANDING_COLUMN[name], or_false(value)) for name, value in bulk.sets.items()],
         "adds": [(STANDING_COLUMN[name], by) for name, by in bulk.adds.items()],
+        "step": bulk.step,
         "source": bulk.source,
         "target": bulk.target,
     }
@@ -136,6 +151,7 @@ def _note(note: Note) -> tuple[Any, ...]:
 def _writes(writes: list[Write], places: Places, *, grouped: bool) -> dict[str, Any]:
     ids, heads, after, came, went, left, entered, scores, results = ([] for _ in range(9))
     errors: dict[int, str] = {}
+    errors_said: dict[int, tuple[str, str]] = {}
     fresh: dict[int, bool] = {}
     for number, write in enumerate(writes, start=1):
         spec, was, then = write.job.spec, write.job.standing, write.after
@@ -151,8 +167,10 @@ def _writes(writes: list[Write], places: Places, *, grouped: bool) -> dict[str, 
         results.append(or_false(write.result))
         if write.error is not None:
             errors[number] = write.error.to_json()
+            errors_said[number] = said(write.error)
         if write.step == "replay":
             fresh[number] = True
+    steps = {write.step for write in writes}  # mostly one for all
     sent: dict[Any, Any] = {
         "id": ids,
         "head": heads,
@@ -163,8 +181,9 @@ def _writes(writes: list[Write], places: Places, *, grouped: bool) -> dict[str, 
         "to_member": entered,
         "score": scores,
         "result": results,
+        "step": steps.pop() if len(steps) == 1 else [write.step for write in writes],
     }
-    for name, sparse in (("error", errors), ("fresh", fresh)):
+    for name, sparse in (("error", errors), ("said", errors_said), ("fresh", fresh)):
         if sparse:
             sent[name] = _sparse(sparse, len(writes), False)
     if grouped:

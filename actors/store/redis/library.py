@@ -12,11 +12,14 @@ from typing import Any, Final
 
 from coredis import exceptions
 
+from actors.store.port import LOG_KEPT, LOG_STEPS
+
 SCHEMA: Final = 1  # of the data; a program that finds a higher one does not touch it
 
 _PARTS: Final = (  # each uses what those before it define
     "words",
     "work",
+    "log",
     "schedules",
     "writes",
     "inserts",
@@ -29,7 +32,11 @@ _PARTS: Final = (  # each uses what those before it define
     "functions",
 )
 _ROOM: Final = files("actors.store.redis").joinpath("lua")
-_TEXT: Final = "\n".join(_ROOM.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
+_TEXT: Final = (
+    "\n".join(_ROOM.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
+    .replace("%LOG_STEPS%", str(LOG_STEPS))
+    .replace("%LOG_LEASE%", str(round(LOG_KEPT * 1_000)))
+)
 NAME: Final = f"actors_{hashlib.sha256(_TEXT.encode()).hexdigest()[:12]}"
 CODE: Final = f"#!lua name={NAME}\n" + _TEXT.replace("%NAME%", NAME)
 

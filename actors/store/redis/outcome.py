@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from actors.core.events import Cursor
 from actors.core.job import JobRecord
 from actors.store.port import Outcome, Refusal
 from actors.store.redis.rows import instant_of, make_record, unpack
@@ -23,7 +24,7 @@ class Done:
 
 def decode(reply: bytes) -> Done:
     """The answer of the library to a commit."""
-    refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, stops, due, *told = unpack(reply)
+    refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, log, stops, due, *told = unpack(reply)
     outcome = Outcome(
         refused={given[0]: Refusal(*given[1:]) for given in refused},
         lost=set(lost),
@@ -34,6 +35,7 @@ def decode(reply: bytes) -> Done:
         promoted=[_as_promoted(make_record(row)) for row in promoted],
         stops=[(id, reason) for id, reason in stops],
         next_due=None if due is None else instant_of(due),
+        log=Cursor(*log) if log else None,
     )
     return Done(outcome, *told)
 

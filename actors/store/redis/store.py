@@ -14,10 +14,23 @@ import attrs
 import trio
 
 from actors.core.errors import LeaseLost, StoreBusy, StoreError, StoreFull, StoreSilent
+from actors.core.events import Cursor
 from actors.core.job import JobRecord
-from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord
+from actors.store.event_log import PAGE_STEPS, page
+from actors.store.port import (
+    Batch,
+    Counts,
+    Kept,
+    LogPage,
+    Outcome,
+    Page,
+    Query,
+    Recount,
+    ScheduleRecord,
+    SlotRecord,
+)
 from actors.store.redis.batch import SCHEDULE, encode, pack_types
-from actors.store.redis.bell import Bell
+from actors.store.redis.bell import LOOK_SECONDS, Bell
 from actors.store.redis.durability import doubts, read_info, why_no_fsync
 from actors.store.redis.heart import BEATS, Heart
 from actors.store.redis.library import SCHEMA
@@ -51,6 +64,7 @@ class _Holder:
     opening: str = attrs.Factory(lambda: uuid.uuid4().hex)  # a late copy of its enrolment must not undo its goodbye
     bell: Bell = attrs.Factory(Bell)
     answered: tuple[int, Outcome] | None = None  # the last tick
+    logged: trio.Event = attrs.Factory(trio.Event)  # whether another one has added something to the event log
     forgot: bool = False  # the server has lost commits, and `vanished` has not told yet
     look: bool = False  # ... and `wakeup` neither
     doubts: bool = False  # it once did: a version may be another's than the one that was read
@@ -169,6 +183,7 @@ class RedisStore:
                 if served is None:
                     return
                 served.bell.close()
+                served.logged.set()
                 self._heart.drop(holder)
                 try:
                     with trio.fail_after(GOODBYE_SECONDS):
@@ -305,7 +320,7 @@ class RedisStore:
         return [SlotRecord(slot=slot, job=job, reason=reason) for slot, job, reason in reversed(kept)]
 
     async def sweep(self, now: int) -> None:
-        """Drop expired keys, and what is left of holders that are long gone."""
+        """Drop expired keys, the event log's old part, and what is left of holders that are long gone."""
         await self._call("sweep", now, SWEPT_AT_ONCE, round(FORGET_AFTER * 1_000))
 
     # Liveness
@@ -362,7 +377,25 @@ class RedisStore:
         news, _, sender = (b"" if message is None else message).decode().partition(" ")
         for holder, served in self._holders.items():
             if holder != sender:
-                served.bell.ring(int(news or 0))
+                served.logged.set()
+                if news != "0":  # else it is in the event log, and no more
+                    served.bell.ring(int(news or 0))
+
+    # The event log
+
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        """What was committed after this cursor; None: nothing, but the cursor of now."""
+        at = ("", "") if after is None else (str(after.log), str(after.number))
+        opened, last, commits = unpack(await self._call("events", now, *at, PAGE_STEPS))
+        return page(opened, last, after, commits)
+
+    async def logged(self, holder: str) -> None:
+        """Return when another holder has added something to the event log, or after a second for nothing."""
+        served = self._serving(holder)
+        with trio.move_on_after(LOOK_SECONDS):
+            await served.logged.wait()
+        if holder in self._holders:
+            served.logged = trio.Event()
 
 
 def _counts(now: list[Any], past: list[Any], tally: list[Any]) -> Counts:

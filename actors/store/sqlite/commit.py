@@ -10,9 +10,11 @@ import attrs
 import orjson
 
 from actors.core.errors import StoreError
+from actors.core.events import Cursor
 from actors.core.job import JobRecord, Standing
+from actors.store.event_log import Row, rows_of
 from actors.store.port import Batch, Outcome, Refusal
-from actors.store.sqlite import claims, schedules, writes
+from actors.store.sqlite import claims, event_log, schedules, writes
 from actors.store.sqlite.inserts import add_jobs
 from actors.store.sqlite.rows import load, to_json
 from actors.store.sqlite.schema import SCHEDULED
@@ -24,13 +26,15 @@ _STOPS: Final = """(SELECT json_group_array(json_array(j.id, s.stop))
     WHERE s.stop IS NOT NULL AND (s.holder = :holder OR s.holder IS NULL))"""
 _OTHERS: Final = "(SELECT json_group_array(name) FROM holder WHERE name <> :holder)"
 
-_LOOK: Final = f"""SELECT h.tick, CASE WHEN h.tick = :tick THEN h.outcome END, accepted, {_NEXT_DUE}
-    FROM tally LEFT JOIN holder h ON h.name = :holder"""
+_LOOK: Final = f"""SELECT h.tick, CASE WHEN h.tick = :tick THEN h.outcome END, accepted, {_NEXT_DUE}, log, last, until
+    FROM tally CROSS JOIN listening LEFT JOIN holder h ON h.name = :holder"""
 _LISTEN: Final = f"SELECT {_NEXT_DUE}, {_STOPS}, {_OTHERS}"
 _FINISH: Final = f"""UPDATE holder SET tick = :tick, outcome = :outcome WHERE name = :holder
     RETURNING {_NEXT_DUE}, {_STOPS}, {_OTHERS}"""
-# both at once, for what is expected to change nothing of it; no row for a tick that is repeated, or nobody's
+# both at once, for what is expected to change nothing of it; no row for a tick that is repeated, or nobody's, nor while
+# somebody listens
 _LOOK_AND_FINISH: Final = f"""UPDATE holder SET tick = :tick, outcome = :outcome WHERE name = :holder AND tick <> :tick
+    AND (SELECT until FROM listening) IS NULL
     RETURNING {_NEXT_DUE}, {_STOPS}, {_OTHERS}, (SELECT accepted FROM tally)"""
 
 
@@ -41,6 +45,7 @@ class Done:
     outcome: Outcome
     others: list[str]  # the other holders that are open, in this process or another
     news: bool  # whether they may want to look
+    logged: bool = False  # whether those that listen may want to
 
 
 def commit(connection: sqlite3.Connection, begin: Callable[[], object], holder: str, tick: int, batch: Batch) -> Done:
@@ -98,12 +103,13 @@ def _touches_nothing(batch: Batch) -> bool:
         or batch.writes
         or batch.stops
         or batch.deletes
+        or batch.listen
     )
 
 
 def _finds_nothing(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch) -> bool:
     """Whether there is nothing to promote or to claim, nor a first outcome to be repeated."""
-    ((last_tick, remembered, _, next_due),) = connection.execute(_LOOK, {"holder": holder, "tick": tick}).fetchall()
+    ((last_tick, remembered, _, next_due, *_),) = connection.execute(_LOOK, {"holder": holder, "tick": tick}).fetchall()
     if last_tick is None or remembered is not None or (next_due is not None and next_due <= batch.now):
         return False
     return not (batch.claims and batch.types and claims.is_work(connection, batch.claims, batch.types))
@@ -115,12 +121,17 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
         first = connection.execute(_LOOK_AND_FINISH, {**names, "outcome": _NOTHING}).fetchall()
         if first:
             return _insert(connection, names, batch, *first[0])
-    ((last_tick, remembered, accepted, next_due),) = connection.execute(_LOOK, names).fetchall()
+    ((last_tick, remembered, accepted, next_due, log, last, until),) = connection.execute(_LOOK, names).fetchall()
     if last_tick is None:
         raise StoreError(f"holder {holder!r} is not open: expected open() first")
     if remembered is not None:
         return _listen(connection, holder, _recall(connection, remembered))
     outcome, tally = Outcome(), Tally()
+    open_log: Cursor | None = None
+    noted: list[Row] = []
+    if until is not None or batch.listen:
+        open_log = event_log.begin(connection, batch.now, Cursor(log, last), until, listen=batch.listen)
+        outcome.log = open_log if batch.listen else None
     news = bool(batch.settings or batch.schedules or batch.forget_schedules or batch.schedule_moves or batch.stops)
     if batch.settings:
         schedules.change_settings(connection, batch.settings)
@@ -138,6 +149,8 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
     if batch.schedule_errors:
         schedules.count_errors(connection, batch.schedule_errors)
     if batch.notes:
+        if open_log is not None:
+            noted = event_log.noted(connection, batch.notes)
         writes.keep_notes(connection, batch.notes)
     if batch.writes:
         if careful or lost_groups:
@@ -152,12 +165,16 @@ def _apply(connection: sqlite3.Connection, holder: str, tick: int, batch: Batch,
         outcome.unstopped = writes.ask_to_stop(connection, batch.stops)
     if batch.deletes:
         outcome.undeleted = writes.delete_all(connection, batch.deletes, tally)
+    moved: list[JobRecord] = []
     if (next_due is not None and next_due <= batch.now) or tally.entered(SCHEDULED):
-        _promote(connection, batch, outcome, tally)
+        moved = _promote(connection, batch, outcome, tally, listed=batch.list_promoted or open_log is not None)
     if batch.claims and batch.types:
         outcome.claimed = claims.take(connection, holder, batch.now, batch.claims, batch.types, tally)
     tally.write(connection)
-    return _finish(connection, names, outcome, news=news)
+    rows = noted + rows_of(batch, outcome, moved) if open_log is not None else None
+    if rows and open_log is not None:
+        event_log.append(connection, open_log, batch.now, holder, rows)
+    return _finish(connection, names, outcome, news=news, logged=bool(rows))
 
 
 def _insert(
@@ -174,7 +191,7 @@ def _insert(
     outcome.refused = add_jobs(connection, batch.inserts, batch.now, accepted, set(), tally, all_ids=False)
     stale = bool(outcome.refused)
     if (next_due is not None and next_due <= batch.now) or tally.entered(SCHEDULED):
-        _promote(connection, batch, outcome, tally)
+        _promote(connection, batch, outcome, tally, listed=batch.list_promoted)
         stale = True
     tally.write(connection)
     news = tally.accepted > 0
@@ -183,18 +200,25 @@ def _insert(
     return _done(outcome, next_due, stops, others, news=news)
 
 
-def _promote(connection: sqlite3.Connection, batch: Batch, outcome: Outcome, tally: Tally) -> None:
+def _promote(
+    connection: sqlite3.Connection, batch: Batch, outcome: Outcome, tally: Tally, *, listed: bool
+) -> list[JobRecord]:
+    """Make pending what is due; those jobs, if they are to be `listed`."""
     promoted = claims.promote(connection, batch.now, tally)
-    if batch.list_promoted and promoted:
-        outcome.promoted = [
-            JobRecord(record.spec, record.standing, None, record.errors) for record in load(connection, promoted)
-        ]
+    if not promoted or not listed:
+        return []
+    moved = [JobRecord(record.spec, record.standing, None, record.errors) for record in load(connection, promoted)]
+    if batch.list_promoted:
+        outcome.promoted = moved
+    return moved
 
 
-def _finish(connection: sqlite3.Connection, names: dict[str, Any], outcome: Outcome, *, news: bool) -> Done:
+def _finish(
+    connection: sqlite3.Connection, names: dict[str, Any], outcome: Outcome, *, news: bool, logged: bool = False
+) -> Done:
     remembered = _NOTHING if outcome == _NO_OUTCOME else _remember(outcome)
     ((next_due, stops, others),) = connection.execute(_FINISH, {**names, "outcome": remembered}).fetchall()
-    return _done(outcome, next_due, stops, others, news=news)
+    return _done(outcome, next_due, stops, others, news=news, logged=logged)
 
 
 def _remember(outcome: Outcome) -> str:
@@ -210,6 +234,7 @@ def _remember(outcome: Outcome) -> str:
             "unstopped": list(outcome.unstopped),
             "claimed": [record.standing.seq for record in outcome.claimed],
             "promoted": [attrs.astuple(record.standing) for record in outcome.promoted],
+            "log": None if outcome.log is None else (outcome.log.log, outcome.log.number),
         }
     )
 
@@ -219,10 +244,10 @@ def _listen(connection: sqlite3.Connection, holder: str, outcome: Outcome) -> Do
     return _done(outcome, next_due, stops, others, news=False)
 
 
-def _done(outcome: Outcome, next_due: int | None, stops: str, others: str, *, news: bool) -> Done:
+def _done(outcome: Outcome, next_due: int | None, stops: str, others: str, *, news: bool, logged: bool = False) -> Done:
     outcome.next_due = next_due
     outcome.stops = [(id, reason) for id, reason in orjson.loads(stops)]
-    return Done(outcome, orjson.loads(others), news)
+    return Done(outcome, orjson.loads(others), news, logged)
 
 
 def _recall(connection: sqlite3.Connection, remembered: str) -> Outcome:
@@ -240,6 +265,7 @@ def _recall(connection: sqlite3.Connection, remembered: str) -> Outcome:
             JobRecord(record.spec, stood[record.standing.seq], None, record.errors)
             for record in (load(connection, stood) if stood else [])
         ],
+        log=Cursor(*log) if (log := kept.get("log")) is not None else None,
     )
 
 

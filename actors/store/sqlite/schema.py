@@ -87,6 +87,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             name TEXT PRIMARY KEY, tick INTEGER NOT NULL, outcome TEXT, alive_until INTEGER
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # one row per commit; n numbers its last step, and so also tells how far the log goes
+        """CREATE TABLE event_log (
+            n INTEGER PRIMARY KEY, steps INTEGER NOT NULL, at INTEGER NOT NULL, holder TEXT NOT NULL, body TEXT NOT NULL
+        ) STRICT""",
+        # one row: until when the log is written (NULL: nobody listens), when it was opened, and its last number
+        "CREATE TABLE listening (until INTEGER, log INTEGER NOT NULL, last INTEGER NOT NULL) STRICT",
+        "INSERT INTO listening VALUES (NULL, 0, 0)",
+    ),
 )
 """What takes a database from each version (`PRAGMA user_version`) to the next: only ever appended to."""
 

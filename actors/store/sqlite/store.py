@@ -20,12 +20,14 @@ import attrs
 import trio
 
 from actors.core.errors import StoreError
+from actors.core.events import Cursor
 from actors.core.job import JobRecord
 from actors.store.port import (
     FIRST_LEASE,
     Batch,
     Counts,
     Kept,
+    LogPage,
     Outcome,
     Page,
     Query,
@@ -33,7 +35,7 @@ from actors.store.port import (
     ScheduleRecord,
     SlotRecord,
 )
-from actors.store.sqlite import pages, schedules
+from actors.store.sqlite import event_log, pages, schedules
 from actors.store.sqlite.bell import Bell, EventBell, SocketBell
 from actors.store.sqlite.commit import Done
 from actors.store.sqlite.faults import store_errors
@@ -59,7 +61,14 @@ class _Holder:
 
     bell: Bell
     seen: int = 0  # the database's version when it last looked
+    log_bell: Bell | None = None  # once it listens
     answered: tuple[int, Outcome] | None = None  # the last tick
+
+    def hang_up(self) -> None:
+        """Close the bells, and wake who waits for them."""
+        self.bell.close()
+        if self.log_bell is not None:
+            self.log_bell.close()
 
 
 @attrs.define
@@ -121,8 +130,7 @@ class SQLiteStore:
             with store_errors(str(self._path)):
                 presence.take(holder)
         try:
-            with store_errors(str(self._path)):
-                bell = EventBell(self._path, holder) if self._inline else SocketBell(self._path, holder)
+            bell = self._bell(holder)
             try:
                 others = await self._write(partial(writer.add_holder, holder, now + round(FIRST_LEASE * 1e6)))
                 self._holders[holder] = _Holder(bell, await self._write(writer.data_version))
@@ -135,6 +143,10 @@ class SQLiteStore:
             if presence is not None:
                 presence.release(holder)
             raise
+
+    def _bell(self, name: str) -> Bell:
+        with store_errors(str(self._path)):
+            return EventBell(self._path, name) if self._inline else SocketBell(self._path, name)
 
     async def _connect(self) -> None:
         self._path = self._path.resolve()  # one name for the locks and bells of all who use the file
@@ -165,7 +177,7 @@ class SQLiteStore:
                 try:
                     await self._write(partial(self._serving().remove_holder, holder))
                 finally:
-                    served.bell.close()
+                    served.hang_up()
                     if self._presence is not None:
                         self._presence.release(holder)
                     if not self._holders:
@@ -231,6 +243,9 @@ class SQLiteStore:
             if done.news:
                 for other in done.others:
                     bell.ring(other)
+            if done.logged:
+                for other in done.others:
+                    bell.ring(_listener(other))
             return done
 
         if threads is None:
@@ -334,3 +349,34 @@ class SQLiteStore:
                 served.seen = version
                 return False
         return False
+
+    # The event log
+
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        """What was committed after this cursor; None: nothing, but the cursor of now. Reads, and writes once a minute
+        that somebody does.
+        """
+        while True:
+            found = await self._read(lambda connection: event_log.read(connection, now, after))
+            if found is None:
+                await self._write(partial(self._serving().listen, now))
+                continue
+            page, is_stale = found
+            if is_stale:
+                with suppress(StoreError):  # there is time for many tries, and something to tell
+                    await self._write(partial(self._serving().listen, now))
+            return page
+
+    async def logged(self, holder: str) -> None:
+        """Return when another holder has rung because of the event log, or after a second for nothing."""
+        self._serving(holder)
+        served = self._holders[holder]
+        if served.log_bell is None:
+            served.log_bell = self._bell(_listener(holder))
+        with trio.move_on_after(math.inf if self._threads is None else LOOK_SECONDS):
+            await served.log_bell.heard()
+
+
+def _listener(holder: str) -> str:
+    """The name of the bell of a holder that listens."""
+    return f"{holder} listens"

@@ -12,6 +12,7 @@ from typing import Final
 
 from actors.core.errors import StoreFull
 from actors.store.port import Batch
+from actors.store.sqlite import event_log
 from actors.store.sqlite.commit import Done, commit, look
 from actors.store.sqlite.faults import is_busy, is_full, store_errors
 from actors.store.sqlite.presence import Presence
@@ -189,8 +190,14 @@ class Writer:
         with self._transaction() as connection:
             connection.execute("UPDATE holder SET alive_until = ? WHERE name = ?", (until, holder))
 
+    def listen(self, now: int) -> None:
+        """Keep the event log open from now on."""
+        with self._transaction() as connection:
+            event_log.listen(connection, now)
+
     def sweep(self, now: int) -> None:
-        """Drop keys that have expired or whose jobs are gone, and holders that are dead and hold nothing.
+        """Drop keys that have expired or whose jobs are gone, the event log's old part, and holders that are dead and
+        hold nothing.
 
         Writes only if there are any.
         """
@@ -201,10 +208,12 @@ class Writer:
             some = f"""SELECT EXISTS (SELECT 1 FROM idempotency_key WHERE {_EXPIRED_IDEMPOTENCY})
                 OR EXISTS (SELECT 1 FROM unique_key WHERE {_EXPIRED_UNIQUE})"""
             ((expired,),) = self._connection.execute(some, {"now": now}).fetchall()
+            expired = expired or event_log.is_stale(self._connection, now)
         if expired or dead:
             with self._transaction() as connection:
                 connection.execute(f"DELETE FROM idempotency_key WHERE {_EXPIRED_IDEMPOTENCY}", {"now": now})
                 connection.execute(f"DELETE FROM unique_key WHERE {_EXPIRED_UNIQUE}", {"now": now})
+                event_log.sweep(connection, now)
                 connection.execute(
                     "DELETE FROM holder WHERE name IN (SELECT value FROM json_each(?))", (to_json(dead),)
                 )

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from actors.core.events import Cursor
 from actors.core.job import FINAL, JobRecord, State
 from actors.core.lifecycle import advance
 from actors.store.port import (
@@ -18,6 +19,7 @@ from actors.store.port import (
     IdempotencyKey,
     Insert,
     Kept,
+    LoggedStep,
     Note,
     Outcome,
     Refusal,
@@ -29,6 +31,7 @@ from actors.store.port import (
     Write,
 )
 from actors.testing.conformance.claims import place
+from actors.testing.conformance.log import logged
 from actors.testing.conformance.tallies import recount
 
 WAITING: Final[frozenset[State]] = frozenset({"scheduled", "pending"})
@@ -48,6 +51,8 @@ class Model:
         self.ended: Counter[tuple[str, int, State]] = Counter()
         self.accepted = 0
         self.deleted = 0
+        self.opened: int | None = None  # the event log
+        self.log: list[tuple[int, str, LoggedStep]] = []  # instant, holder, step
 
     def copy(self) -> Model:
         """The same, to be tried on."""
@@ -61,6 +66,7 @@ class Model:
         new.slots = {name: list(slots) for name, slots in self.slots.items()}
         new.ended = Counter(self.ended)
         new.accepted, new.deleted = self.accepted, self.deleted
+        new.opened, new.log = self.opened, list(self.log)
         return new
 
     def counts(self) -> Counts:
@@ -107,8 +113,8 @@ class Model:
         self.slots[move.name] = [*self.slots.get(move.name, []), *move.slots]
         return True
 
-    def note(self, note: Note) -> None:
-        """Keep what a running body said."""
+    def note(self, note: Note) -> bool:
+        """Keep what a running body said; whether it is running."""
         job = self.jobs.get(note.id)
         if job is not None and job.state == "running" and job.runs == note.run:
             if note.progress is not None:
@@ -116,6 +122,8 @@ class Model:
             if note.saved is not None:
                 job = attrs.evolve(job, saved_json=note.saved)
             self.jobs[note.id] = attrs.evolve(job, log=job.log + note.log)
+            return True
+        return False
 
     def write(self, write: Write) -> bool:
         """Whether the step applied."""
@@ -242,6 +250,10 @@ def commit(model: Model, holder: str, batch: Batch) -> tuple[Model, Outcome]:
 
 def _try(model: Model, holder: str, batch: Batch, lost_groups: set[int]) -> Outcome:
     outcome = Outcome()
+    if batch.listen:
+        model.opened = batch.now if model.opened is None else model.opened
+        outcome.log = Cursor(model.opened, len(model.log))
+    steps: list[LoggedStep] = []
     for key, text in batch.settings.items():
         model.settings.pop(key, None)
         if text is not None:
@@ -260,14 +272,21 @@ def _try(model: Model, holder: str, batch: Batch, lost_groups: set[int]) -> Outc
             old = model.schedules[failed.name]
             model.schedules[failed.name] = attrs.evolve(old, errors=old.errors + 1, last_error=failed.error)
     for note in batch.notes:
-        model.note(note)
+        if model.note(note) and note.progress is not None:
+            job = model.jobs[note.id]
+            steps.append(logged("note", job.spec, job.standing, progress=note.progress))
     for index, write in enumerate(batch.writes):
         if write.group in lost_groups or not model.write(write):
             outcome.lost.add(index)
+        else:
+            error = None if write.error is None else (write.error.type, write.error.message)
+            steps.append(logged(write.step, write.job.spec, write.after, error=error))
     for index, insert in enumerate(batch.inserts):
         refusal = Refusal("lost") if insert.group in lost_groups else model.insert(insert, batch.now)
         if refusal is not None:
             outcome.refused[index] = refusal
+        else:
+            steps.append(logged("insert", insert.spec, insert.standing))
     for index, stop in enumerate(batch.stops):
         if not model.stop(stop):
             outcome.unstopped.add(index)
@@ -279,6 +298,10 @@ def _try(model: Model, holder: str, batch: Batch, lost_groups: set[int]) -> Outc
         outcome.promoted = promoted
     for claim in batch.claims:
         outcome.claimed += model.claim(claim, batch.types, batch.now, holder)
+    if model.opened is not None:
+        steps += [logged("promote", job.spec, job.standing) for job in promoted]
+        steps += [logged("claim", job.spec, job.standing) for job in outcome.claimed]
+        model.log += [(batch.now, holder, step) for step in steps]
     jobs = model.jobs.values()
     heard = (holder, None)
     outcome.stops = [(job.id, job.stop) for job in jobs if job.stop is not None and job.standing.holder in heard]

@@ -5,10 +5,12 @@ commit.
 from __future__ import annotations
 
 import random
+from itertools import groupby
 from typing import Any, Final
 
 import attrs
 
+from actors.core.events import Cursor
 from actors.core.job import FINAL, STATES, UNFINISHED, Details, JobRecord, LogLine, Progress, Reason, Standing, State
 from actors.core.lifecycle import TRANSITIONS, Step
 from actors.store.port import (
@@ -17,6 +19,7 @@ from actors.store.port import (
     IdempotencyKey,
     Insert,
     Kept,
+    LoggedStep,
     Note,
     Outcome,
     Query,
@@ -29,6 +32,7 @@ from actors.store.port import (
     Write,
 )
 from actors.testing.conformance.carrying import exported
+from actors.testing.conformance.log import Told, read
 from actors.testing.conformance.model import Model, commit
 from actors.testing.conformance.pages import answer
 from actors.testing.conformance.rig import TYPES, Rig, equal, expect, failure
@@ -88,6 +92,18 @@ class Walker:
             await rig.restart()
             await rig.open("two")
         await self._compare_contents()
+        if self._model.opened is not None:
+            await self._compare_log(self._model.opened)
+
+    async def _compare_log(self, opened: int) -> None:
+        want = [(number, *told) for number, told in enumerate(self._model.log, start=1)]
+        whole, gap, end = await read(self._rig.store, self._rig.now, Cursor(opened, 0))
+        equal((gap, end), (False, Cursor(opened, len(want))), "a gap in the log, and where it ends")
+        equal([number for number, *_ in whole], list(range(1, len(want) + 1)), "the numbers in the log")
+        equal(_in_any_order(whole), _in_any_order(want), "the event log")
+        begin = self._rng.randrange(len(want) + 1)
+        rest, gap, _ = await read(self._rig.store, self._rig.now, Cursor(opened, begin))
+        equal((rest, gap), (whole[begin:], False), f"the event log after step {begin}")
 
     async def _learn_numbers(self, batch: Batch, want: Outcome) -> None:
         made = [insert.spec.id for index, insert in enumerate(batch.inserts) if index not in want.refused]
@@ -136,6 +152,7 @@ class Walker:
     def _batch(self) -> Batch:
         rng = self._rng
         batch = self._rig.batch(types=rng.choice([TYPES, TYPES, TYPES - {"c"}]), list_promoted=rng.random() < 0.5)
+        batch.listen = self._may(0.05)
         if self._may(0.1):
             batch.settings[rng.choice(["paused/q", "paused/r", "x"])] = rng.choice([None, "1", "2"])
         if self._may(0.1):
@@ -299,6 +316,18 @@ def _compare(got: Outcome, want: Outcome, batch: Batch) -> None:
     equal(len(promoted), len(got.promoted), "how many different jobs were promoted")
     equal(sorted(got.stops), sorted(want.stops), "the stops of this holder")
     equal(got.next_due, want.next_due, "next_due")
+    equal(got.log, want.log, "where the event log stood")
+
+
+def _in_any_order(told: list[Told]) -> list[tuple[int, str, LoggedStep]]:
+    """Instant, holder and step; promotions at a time, which have no order, by id."""
+    ordered: list[tuple[int, str, LoggedStep]] = []
+    for (_, at, holder), run in groupby(told, key=lambda one: (one[3].word == "promote", one[1], one[2])):
+        steps = [step for *_, step in run]
+        if steps[0].word == "promote":
+            steps.sort(key=lambda step: step.id)
+        ordered += [(at, holder, step) for step in steps]
+    return ordered
 
 
 def _numberless(job: JobRecord) -> Standing:

@@ -11,7 +11,13 @@ local function tell(P, holder) -- whoever else is open
     end
 end
 
-local function listen(w, holder, parts, before, forgot) -- what every answer ends with
+local function tell_listeners(P, holder) -- of what is in the event log and no news for the others
+    if call('ZCARD', P .. 'holders') > 1 then
+        call('PUBLISH', P .. 'news', '0 ' .. holder)
+    end
+end
+
+local function finish(w, holder, parts, before, forgot) -- what every answer ends with
     local P, stops = w.P, {}
     if call('HLEN', P .. 'stop') > 0 then
         local asked = call('HGETALL', P .. 'stop')
@@ -32,7 +38,7 @@ local function listen(w, holder, parts, before, forgot) -- what every answer end
 end
 
 local function again(w, holder, remembered) -- the outcome of the last tick; of its claimed jobs those that it still has
-    local kept = open(remembered) -- refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, forgot
+    local kept = open(remembered) -- refused, lost, lost_moves, undeleted, unstopped, claimed, promoted, log, forgot
     local promoted = {}
     for index, stood in ipairs(kept[7]) do
         local spec = call('HGET', w.P .. 'job', stood[1])
@@ -54,8 +60,9 @@ local function again(w, holder, remembered) -- the outcome of the last tick; of 
     end
     parts[6] = records(w.P, held)
     parts[7] = array(#promoted) .. concat(promoted)
+    parts[8] = pack(kept[8])
     call('HINCRBY', w.P .. 'holder:' .. holder, 'repeats', 1) -- so that WAIT waits for what was written before it
-    return listen(w, holder, parts, news_of(w.P), kept[8])
+    return finish(w, holder, parts, news_of(w.P), kept[9])
 end
 
 local function renew(P, holder, lease) -- a commit is a sign of life
@@ -81,7 +88,17 @@ local function commit(keys, args) -- holder, tick, batch, types, the last tick t
     renew(P, holder, tonumber(last[3]))
     w.audits = audits_of(P)
     local batch = open(args[3])
-    local before = news_of(P)
+    local told = call('HMGET', P .. 'tally', 'news', 'listened')
+    local before, log = tonumber(told[1] or 0), false
+    if batch.log[1] then -- whether to listen; the words for progress and inserts
+        w.log = listen(P, batch.now)
+        log = { w.log.opened, w.log.last }
+    elseif told[2] then
+        w.log = log_of(P)
+    end
+    if w.log then
+        w.log.steps = { n = 0 }
+    end
     local writes, inserts = batch.writes, batch.inserts
     set_all(w, batch)
     put_schedules(w, batch)
@@ -102,13 +119,17 @@ local function commit(keys, args) -- holder, tick, batch, types, the last tick t
     local claimed = claim_all(w, batch.claim, args[4], claimed_sent)
     write_counters(w)
     -- also when nothing happened: a late copy of this call must not find something to do
-    local outcome = pack({ refused, losers, lost_moves, undeleted, unstopped, claimed, promoted, forgot })
+    local outcome = pack({ refused, losers, lost_moves, undeleted, unstopped, claimed, promoted, log, forgot })
     call('HSET', P .. 'holder:' .. holder, 'tick', args[2], 'outcome', outcome)
+    local logged = write_log(w, holder, batch)
     if batch.news or is_waiting or made > 0 then
         tell(P, holder)
+    elseif logged then
+        tell_listeners(P, holder)
     end
     local parts = { pack(refused), pack(losers), pack(lost_moves), pack(undeleted), pack(unstopped) }
     parts[6] = array(claimed_sent.n) .. concat(claimed_sent)
     parts[7] = array(promoted_sent.n) .. concat(promoted_sent)
-    return listen(w, holder, parts, before, forgot)
+    parts[8] = pack(log)
+    return finish(w, holder, parts, before, forgot)
 end

@@ -76,6 +76,9 @@ end
 
 local function sweep(keys, args) -- now, how many at most, milliseconds for which a dead holder's outcome is kept
     local P, most = keys[1], tonumber(args[2])
+    if log_of(P) then
+        trim(P, args[1])
+    end
     local w = begin(P)
     for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'key_due', '-inf', args[1], 'LIMIT', 0, most)) do
         free_key(w, id)

@@ -119,6 +119,9 @@ local function insert_all(w, batch, inserts, lost)
             push_two(list_of(w.rows, 'job'), id, inserts.spec[index])
             push_two(list_of(w.put, 'all'), '0', tail)
             enter(w, place, inserts.score[index], inserts.stamp[index] .. tail)
+            if w.log then
+                log_step(w, batch.log[3], inserts.spec[index], open(row))
+            end
             if extra then
                 for _, set in ipairs(extra.indexes or {}) do
                     push_two(list_of(w.put, set), '0', tail)

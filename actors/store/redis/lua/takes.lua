@@ -51,6 +51,9 @@ local function promote(w, bulk, sent) -- what is due goes to its lane, at most s
         if w.audits then
             moved(w, sub(member, STAMP + 1), source, places[set][2])
         end
+        if w.log then
+            log_step(w, bulk.step, specs[index], open(news[index]))
+        end
         if bulk.send then
             push(sent, record(w.P, ids[index], specs[index], news[index], is_kept(olds[index])))
             promoted[index] = { ids[index], news[index] }
@@ -179,6 +182,13 @@ local function claim_all(w, bulk, packed_types, sent)
         if ids.n > 0 then
             w.entered[bulk.place] = true
             flush(w)
+            if w.log then
+                local rows = {}
+                for index, id in ipairs(ids) do
+                    rows[index] = w.standings[id]
+                end
+                log_steps(w, bulk.step, ids, rows)
+            end
         end
     end
     ids.n = nil -- it is packed

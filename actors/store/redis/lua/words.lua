@@ -17,9 +17,9 @@ local function bind() -- at the first call: while it loads, a library has no glo
     sub, byte, char, floor, format = string.sub, string.byte, string.char, math.floor, string.format
 end
 
-local SEQ, STATE, VERSION, RUNS, HOLDER = 1, 2, 3, 5, 10 -- columns of a standing; the last byte says whether anything
+local SEQ, STATE, VERSION, ATTEMPT, RUNS, RUN_AT, HOLDER = 1, 2, 3, 4, 5, 7, 10 -- columns of a standing; the last byte says whether anything
 local KEPT = 1 -- ... is kept beside it
-local ID, TYPE, QUEUE, PRIORITY, FRONT = 1, 2, 4, 5, 6 -- columns of a spec; behind the last one, perhaps
+local ID, TYPE, QUEUE, PRIORITY, FRONT, OWNER = 1, 2, 4, 5, 6, 10 -- columns of a spec; behind the last one, perhaps
 local IDEMPOTENCY = 12 -- ... the key with which the job came
 local STAMP = 17 -- digits of an instant
 local SEQ_DIGITS = 12

@@ -15,7 +15,10 @@ local function keep_notes(w, batch)
                 every('RPUSH', w.P .. 'log:' .. id, note[5])
                 call('LTRIM', w.P .. 'log:' .. id, -batch.most_lines, -1)
             end
-                end
+            if w.log and note[3] then
+                log_step(w, batch.log[2], call('HGET', w.P .. 'job', id), row, nil, note[3])
+            end
+        end
     end
 end
 
@@ -52,6 +55,7 @@ local function write_all(w, batch, writes, lost, doubt)
     local groups, errors, fresh, results = writes.group, writes.error, writes.fresh, writes.result
     local heads, afters, froms, tos = writes.head, writes.after, writes.from, writes.to
     local left, entered, scores = writes.from_member, writes.to_member, writes.score
+    local logged = w.log and { ids = {}, rows = {}, said = {}, words = {} }
     local touched, from, to, taken, put, rows = w.touched, nil, nil, nil, nil, nil
     local function settle(from_place, to_place) -- most writes go from one place to another: look them up once
         from, to = from_place, to_place
@@ -83,6 +87,12 @@ local function write_all(w, batch, writes, lost, doubt)
             push_two(put, scores[index], entered[index])
             count(w.counts, from[2], -1)
             count(w.counts, to[2], 1)
+            if logged then
+                local n = #logged.ids + 1
+                logged.ids[n], logged.rows[n] = id, after
+                logged.said[n] = writes.said and writes.said[index] or false
+                logged.words[n] = type(writes.step) == 'table' and writes.step[index] or writes.step
+            end
             if w.audits then
                 moved(w, sub(left[index], -SEQ_DIGITS - #id), from[2], to[2])
             end
@@ -110,6 +120,9 @@ local function write_all(w, batch, writes, lost, doubt)
         end
     end
     flush(w)
+    if logged then
+        log_steps(w, logged.words, logged.ids, logged.rows, logged.said)
+    end
     if ends > 0 and call('HLEN', w.P .. 'stop') > 0 then
         every('HDEL', w.P .. 'stop', ended)
     end
