@@ -30,7 +30,7 @@ from actors.core.schedule import (
 from actors.core.value import value
 from actors.crew import Crew
 from actors.links import Links, check_asked_id, dead_query
-from actors.mailbox import ask, command, tell
+from actors.mailbox import Reply, ask, command, tell
 from actors.stats import Tally, stats
 from actors.store.port import Page, Query
 from actors.timetable import ScheduleInfo
@@ -105,10 +105,15 @@ class Handle(Generic[R_co]):
 
 
 class Events:
-    """A subscription: an async iterator of events, and a context manager that ends it."""
+    """A subscription: an async iterator of events, and a context manager that ends it.
 
-    def __init__(self, receive: trio.MemoryReceiveChannel[Event]) -> None:
+    `with` it nothing is missed that this process does from then on. `async with` waits until that holds of every
+    process.
+    """
+
+    def __init__(self, receive: trio.MemoryReceiveChannel[Event], begun: Reply[None]) -> None:
         self._receive = receive
+        self._begun = begun
 
     def __aiter__(self) -> Self:
         return self
@@ -123,6 +128,13 @@ class Events:
         """End the subscription."""
         self._receive.close()
 
+    async def __aenter__(self) -> Self:
+        await self._begun.wait()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -130,7 +142,7 @@ class Events:
         self.close()
 
     def __del__(self) -> None:
-        self._receive.close()  # an iterator that was left by `break` needs no more
+        self.close()  # an iterator that was left by `break` needs no more
 
 
 class DeadLetters:

@@ -167,7 +167,7 @@ class _House:
         )
         limiter = trio.CapacityLimiter(threads)
         self.links = links
-        self.hub = hub.Hub(hub_inbox, clock)
+        self.hub = hub.Hub(hub_inbox, holder, store, clock)
         self.queue = queue.Queue(
             holder=holder,
             store=store,

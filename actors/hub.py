@@ -1,26 +1,25 @@
-"""The hub: turns committed ticks into events for whoever listens, log lines, and answers for those who wait for a job's
-end.
+"""The hub: turns committed ticks into log lines, and answers for those who wait for a job's end; and has an audience:
+all who listen to events.
 
-Events are built only while somebody listens. Each subscriber's channel is bounded: a slow one gets an explicit `gap`,
-nobody waits for it.
+Events are built, and the log that they come from is written, only while somebody listens. Each subscriber's channel is
+bounded: a slow one gets an explicit `gap`, nobody waits for it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any, assert_never
 
-import attrs
 import trio
 
+from actors.audience import Audience
 from actors.clock import Clock
-from actors.core.events import GAP, NAMES, PROGRESS, QUEUED, Event, job_event
-from actors.core.job import FINAL, JobRecord, Progress
+from actors.core.events import NAMES, Cursor, Event
+from actors.core.job import FINAL, JobRecord
 from actors.core.value import value
 from actors.mailbox import Reply, answer
 from actors.queue import Ticked
-from actors.store.port import Write
+from actors.store.port import Store, Write
 
 log = logging.getLogger("actors")
 
@@ -30,9 +29,12 @@ End = trio.MemorySendChannel[JobRecord | None]
 
 @value
 class Subscribe:
-    """Send every event from now on to this channel."""
+    """Send every event to this channel: from now on (the queue is to be told to `Listen` after this), or those after a
+    cursor.
+    """
 
     events: trio.MemorySendChannel[Event]
+    after: Cursor | None = None
 
 
 @value
@@ -63,64 +65,52 @@ class Ping:
 Message = Ticked | Subscribe | Await | Tell | Ping
 
 
-@attrs.define
-class Subscriber:
-    """One listener and how many events it has missed since it last kept up."""
-
-    channel: trio.MemorySendChannel[Event]
-    missed: int = 0
-
-    def send(self, event: Event) -> bool:
-        """Whether it still listens."""
-        try:
-            if self.missed:
-                self.channel.send_nowait(Event(name=GAP, at=event.at, data={"missed": self.missed}))
-                self.missed = 0
-            self.channel.send_nowait(event)
-        except trio.WouldBlock:
-            self.missed += 1
-        except trio.BrokenResourceError:
-            self.channel.close()
-            return False
-        return True
-
-
 class Hub:
     """The actor."""
 
-    def __init__(self, inbox: trio.MemoryReceiveChannel[Message], clock: Clock) -> None:
+    def __init__(self, inbox: trio.MemoryReceiveChannel[Message], holder: str, store: Store, clock: Clock) -> None:
         self._inbox = inbox
-        self._clock = clock
-        self._subscribers: list[Subscriber] = []
+        self._audience = Audience(holder, store, clock)
         self._waiting: dict[str, list[End]] = {}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until every sender has closed its end; then all subscriptions end and all who wait are told to look
-        themselves.
+        """Until every sender has closed its end; then all who wait are told to look themselves, and all subscriptions
+        end, once the last commits were told of.
         """
         with self._inbox:
-            task_status.started()
             try:
-                async for message in self._inbox:
-                    match message:
-                        case Ticked():
-                            self._ticked(message)
-                        case Subscribe():
-                            self._subscribers.append(Subscriber(message.events))
-                        case Await():
-                            self._wait(message)
-                        case Tell():
-                            self._tell([message.event])
-                        case Ping():
-                            answer(message.reply, None)
-                        case _:
-                            assert_never(message)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._audience.run)
+                    task_status.started()
+                    async for message in self._inbox:
+                        self._hear(message)
+                    self._dismiss()
+                    self._audience.finish()
             finally:
-                for subscriber in self._subscribers:
-                    subscriber.channel.close()
-                for replies in self._waiting.values():
-                    for reply in replies:
-                        _send(reply, None)
+                self._dismiss()
+                self._audience.close()
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Ticked():
+                self._ticked(message)
+            case Subscribe():
+                self._audience.join(message.events, message.after)
+            case Await():
+                self._wait(message)
+            case Tell():
+                if self._audience.is_there:
+                    self._audience.tell(message.event)
+            case Ping():
+                answer(message.reply, None)
+            case _:
+                assert_never(message)
+
+    def _dismiss(self) -> None:
+        for replies in self._waiting.values():
+            for reply in replies:
+                _send(reply, None)
+        self._waiting.clear()
 
     def _wait(self, message: Await) -> None:
         if len(self._waiting) > 1_000:  # those whose askers have left
@@ -138,8 +128,8 @@ class Hub:
             self._answer_waiting(tick)
         if log.isEnabledFor(logging.WARNING):
             self._log(tick)
-        if self._subscribers:
-            self._tell(list(_events(tick)))
+        if self._audience.is_there:
+            self._audience.ticked(tick.outcome.log)
 
     def _answer_waiting(self, tick: Ticked) -> None:
         lost = tick.outcome.lost
@@ -150,12 +140,6 @@ class Hub:
         for job in tick.batch.deletes:
             for reply in self._waiting.pop(job.id, ()):
                 _send(reply, None)
-
-    def _tell(self, events: list[Event]) -> None:
-        for event in events:
-            gone = [subscriber for subscriber in self._subscribers if not subscriber.send(event)]
-            for subscriber in gone:
-                self._subscribers.remove(subscriber)
 
     def _log(self, tick: Ticked) -> None:
         """One line per start, end and failure, with the job's id, type, attempt and duration; never its payload."""
@@ -209,40 +193,3 @@ def _write_line(level: int, what: str, job: JobRecord) -> None:
 def _after(job: JobRecord, write: Write) -> JobRecord:
     errors = job.errors if write.error is None else (*job.errors, write.error)
     return JobRecord(job.spec, write.after, write.result, errors, job.progress, job.log, job.saved_json)
-
-
-def _events(tick: Ticked) -> Iterator[Event]:
-    """What a commit did, in the order in which it was applied."""
-    batch, outcome = tick.batch, tick.outcome
-    at = batch.now
-    for job, note in zip(tick.noted, batch.notes, strict=True):
-        if note.progress is not None:
-            yield _progress(job, note.progress, at)
-    for index, write in enumerate(batch.writes):
-        if index not in outcome.lost:
-            data: dict[str, Any] = {"attempt": write.after.attempt}
-            if write.error is not None:
-                data["error"] = {"type": write.error.type, "message": write.error.message}
-            if write.step == "retry":
-                data["runAt"] = write.after.run_at
-            yield job_event(NAMES[write.step], write.job, write.after, at, **data)
-    for index, insert in enumerate(batch.inserts):
-        if index not in outcome.refused:
-            yield job_event(QUEUED, JobRecord(insert.spec, insert.standing), insert.standing, at)
-    for job in outcome.promoted:
-        yield job_event(NAMES["promote"], job, job.standing, at)
-    for job in outcome.claimed:
-        yield job_event(NAMES["claim"], job, job.standing, at)
-
-
-def _progress(job: JobRecord, progress: Progress, at: int) -> Event:
-    return job_event(
-        PROGRESS,
-        job,
-        job.standing,
-        at,
-        progress=progress.percent,
-        done=progress.done,
-        total=progress.total,
-        message=progress.message,
-    )

@@ -26,7 +26,7 @@ from actors.core.errors import (
     NotFound,
     ShuttingDown,
 )
-from actors.core.events import Event
+from actors.core.events import Cursor, Event
 from actors.core.job import STATES, JobRecord, State, moment
 from actors.core.options import Options, check_count
 from actors.core.registry import Registry
@@ -227,13 +227,19 @@ class System:
         """This process's workers."""
         return [info for crew in self._crews.values() for info in crew.info()]
 
-    def events(self, *, buffer: int = 1_000) -> Events:
-        """Subscribe to what this process does, from now on. At most `buffer` events wait; a slow reader gets a `gap`
-        for those it missed.
+    def events(self, *, after: str | None = None, buffer: int = 1_000) -> Events:
+        """Subscribe to what happens to the jobs of all processes, from now on, or after an event that was seen before:
+        `after` is its `cursor`. The log goes back ten minutes, and only while somebody listens.
+
+        At most `buffer` events wait; a slow reader gets a `gap` for those it missed, one that resumes too late a `gap`
+        before the first one.
         """
+        at = None if after is None else Cursor.parse(after)
         send, receive = trio.open_memory_channel[Event](check_count("buffer", buffer, 1, 1_000_000))
-        tell(self._links.hub, hub.Subscribe(send))
-        return Events(receive)
+        begun: Reply[None] = Reply()
+        tell(self._links.hub, hub.Subscribe(send, at))
+        tell(self._links.queue, queue.Listen(begun))
+        return Events(receive, begun)
 
     # Acting
 

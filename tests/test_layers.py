@@ -23,7 +23,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "health": CORE,
     "intake": (*STORE, "actors.clock"),
     "queue": (*STORE, "actors.clock", "actors.mailbox", "actors.intake"),
-    "hub": (*STORE, "actors.clock", "actors.mailbox", "actors.queue"),
+    "audience": (*STORE, "actors.clock"),
+    "hub": (*STORE, "actors.clock", "actors.mailbox", "actors.audience", "actors.queue"),
     "timetable": STORE,
     "dead_letters": (*STORE, "actors.mailbox", "actors.queue"),
 }

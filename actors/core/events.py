@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from actors.core.errors import BadOption
-from actors.core.job import JobRecord, Standing, moment
+from actors.core.job import moment
 from actors.core.lifecycle import Step
 from actors.core.value import value
 
@@ -82,19 +82,3 @@ class Event:
     def time(self) -> datetime:
         """When it happened, as an aware UTC datetime."""
         return moment(self.at)
-
-
-def job_event(name: str, job: JobRecord, standing: Standing, at: int, **data: Any) -> Event:
-    """The fact `name` about `job`, which stands as `standing` since `at`."""
-    spec = job.spec
-    return Event(
-        name=name,
-        at=at,
-        job=spec.id,
-        type=spec.type,
-        queue=spec.queue,
-        owner=spec.owner,
-        state=standing.state,
-        version=standing.version,
-        data=data,
-    )

@@ -31,6 +31,7 @@ from actors.queue.messages import (
     Fire,
     Hire,
     Keep,
+    Listen,
     Lost,
     Message,
     Noted,
@@ -181,7 +182,7 @@ class Queue:
         if turn.has_work():
             outcome = await self._commit(turn)
             self._settle(turn, outcome)
-            self._tell_the_hub(Ticked(turn.batch, outcome, turn.noted))
+            self._tell_the_hub(Ticked(turn.batch, outcome))
         else:
             self._settle(turn, Outcome(next_due=self._next_due))
         self._current = None
@@ -194,9 +195,9 @@ class Queue:
                 self._admission.enqueue(turn, message)
             case Noted():
                 if (note := message.take()) is not None:
-                    turn.note(message.job, note)
+                    turn.batch.notes.append(note)
             case Save():
-                turn.note(message.job, message.note)
+                turn.batch.notes.append(message.note)
                 turn.after.append(message.reply)
             case Stuck():
                 self._floor.stuck(message.job)
@@ -217,6 +218,9 @@ class Queue:
                 self._floor.stir_all()
             case Ping():
                 turn.forced = True
+                turn.after.append(message.reply)
+            case Listen():
+                turn.forced = turn.batch.listen = True
                 turn.after.append(message.reply)
             case StopClaiming():
                 self._stop_claiming(turn)

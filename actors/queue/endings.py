@@ -39,7 +39,7 @@ class Endings:
         for ended in report.ended:
             job = ended.job
             if ended.note is not None:
-                turn.note(job, ended.note)
+                turn.batch.notes.append(ended.note)
             if ended.error is not None:
                 # a stop that crossed the report: the cancel was accepted, so the job is not retried
                 self._fail(turn, ended, Stopped("user") if job.spec.id in told else ended.error)

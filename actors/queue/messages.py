@@ -166,6 +166,13 @@ class Ping:
 
 
 @value
+class Listen:
+    """Somebody subscribes to events: have the log written from the next commit on; answered once it is."""
+
+    reply: Reply[None]
+
+
+@value
 class StopClaiming:
     """The shutdown has begun: claim nothing more, take back what nobody has started, let idle workers end."""
 
@@ -189,6 +196,7 @@ Message = (
     | Resize
     | Wake
     | Ping
+    | Listen
     | StopClaiming
     | Finish
 )
@@ -200,4 +208,3 @@ class Ticked:
 
     batch: Batch
     outcome: Outcome
-    noted: Sequence[JobRecord]  # whose notes `batch.notes` are, in their order

@@ -11,7 +11,7 @@ from actors.core.job import JobRecord
 from actors.intake import Order
 from actors.mailbox import Reply
 from actors.queue.messages import Accepted, Act, Enqueue, Fire
-from actors.store.port import Batch, Insert, Note
+from actors.store.port import Batch, Insert
 
 T = TypeVar("T")
 
@@ -79,18 +79,12 @@ class Turn:
     stopped: list[tuple[int, Doing, JobRecord]] = attrs.Factory(list)  # stops
     fired: list[tuple[int, Fire]] = attrs.Factory(list)  # schedule_moves, from there on all those of one message
     ended: list[int] = attrs.Factory(list)  # writes that are reports
-    noted: list[JobRecord] = attrs.Factory(list)  # whose notes batch.notes are
     after: list[Reply[None]] = attrs.Factory(list)  # to be answered once committed
 
     def new_group(self) -> int:
         """A number that ties items of the batch together."""
         self.group += 1
         return self.group
-
-    def note(self, job: JobRecord, note: Note) -> None:
-        """Keep what a body said."""
-        self.batch.notes.append(note)
-        self.noted.append(job)
 
     def insert(self, insert: Insert, group: int) -> None:
         """Insert a job together with the rest of its group."""

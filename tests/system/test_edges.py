@@ -18,6 +18,7 @@ from actors.core.job import NO_DETAILS, JobRecord, JobSpec, Standing
 from actors.crew import Crew
 from actors.intake import Intake
 from actors.run import Desk
+from actors.store.memory import MemoryStore
 
 
 def running(id: str) -> JobRecord:
@@ -104,7 +105,7 @@ async def serve(listener: hub.Hub, work: Callable[[], Awaitable[None]], inbox: t
 @pytest.mark.parametrize("ids", [1, 5_000])
 async def test_askers_that_have_left_do_not_pile_up(clock, ids):
     send, inbox = trio.open_memory_channel[Any](100_000)
-    listener = hub.Hub(inbox, clock)
+    listener = hub.Hub(inbox, "one", MemoryStore(), clock)
     patient, told = trio.open_memory_channel[Any](1)
 
     async def ask() -> None:
