@@ -221,8 +221,8 @@ class Audience:
                     subscriber.told = at
                     self._stir.set()
                     return
-        except trio.BrokenResourceError:
-            pass  # it has left
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has left, which may have been seen already
 
 
 def _is_behind_a_gap(told: Cursor, page: LogPage) -> bool:

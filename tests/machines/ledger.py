@@ -56,7 +56,7 @@ class Ledger:
         self.model = Model()
         self.lock = trio.Lock()
         self.said: dict[tuple[str, int], Said] = {}  # by job and run
-        self.facts: dict[str, list[Fact]] = {}  # by holder
+        self.facts: list[Fact] = []  # what all listeners must hear, whoever did it
         self.stopping: set[str] = set()  # holders whose shutdown has begun
         self.lapsed: dict[str, float] = {}  # holders that came back after their lease, and when
         self.leases = True  # whether a silent process loses its jobs
@@ -71,7 +71,6 @@ class Ledger:
     def opened(self, process: Seen) -> None:
         """Somebody is there."""
         self._open[process.holder] = process
-        self.facts[process.holder] = []
 
     def closed(self, holder: str) -> None:
         """Somebody has left, or died."""
@@ -118,7 +117,7 @@ class Ledger:
         self._check_inserts(before, batch, outcome)
         self._check_claims(holder, outcome)
         self.model.adopt({id: seq for id, seq in numbers.items() if id in self.model.jobs})
-        self._note_facts(holder, batch, outcome)
+        self._note_facts(batch, outcome)
 
     def _compare(self, batch: Batch, outcome: Outcome, want: Outcome) -> None:
         def ids(jobs: list[JobRecord]) -> list[tuple[str, int]]:
@@ -267,8 +266,8 @@ class Ledger:
 
     # Events
 
-    def _note_facts(self, holder: str, batch: Batch, outcome: Outcome) -> None:
-        facts = self.facts[holder]
+    def _note_facts(self, batch: Batch, outcome: Outcome) -> None:
+        facts = self.facts
         for index, write in enumerate(batch.writes):
             if index not in outcome.lost:
                 facts.append(Fact(write.job.id, write.after.version, write.after.state, NAMES[write.step]))

@@ -34,7 +34,7 @@ class OverSQLite(Enqueuing, ByHand, Lives):
     async def bury(self, process: Process) -> None:
         store = process.witness.store
         for served in store._holders.values():
-            served.bell.close()
+            served.hang_up()
         store._holders.clear()
         await store._free()
 
@@ -78,7 +78,7 @@ class OverThreads(Enqueuing, ByHand, Lives):
     async def bury(self, process: Process) -> None:
         store = process.witness.store
         for holder, served in store._holders.items():
-            served.bell.close()
+            served.hang_up()
             store._presence.release(holder)  # as the kernel does
         store._holders.clear()
         await store._free()

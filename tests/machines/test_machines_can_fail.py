@@ -271,28 +271,31 @@ def a_running_job_is_not_told_to_stop(patch: Patch) -> None:
 
 @mutation(17)
 def promotions_are_no_events(patch: Patch) -> None:
-    def change(call: Callable[[], Any], tick: Any) -> Any:
-        return [event for event in call() if event.name != "job:ready"]
+    def change(call: Callable[[], Any], page: Any) -> Any:
+        return [(event, at) for event, at in call() if event.name != "job:ready"]
 
-    wrapped(patch, "actors.hub._events", change)
+    wrapped(patch, "actors.audience._events", change)
 
 
 @mutation(17)
 def a_gap_is_too_small(patch: Patch) -> None:
     wrapped(
         patch,
-        "actors.hub.Event",
-        lambda call, *rest: attrs.evolve(e, data={"missed": 1}) if (e := call()).name == "gap" else e,
+        "actors.audience._gap",
+        lambda call, at, missed: call() if missed is None else attrs.evolve(call(), data={"missed": 1}),
     )
 
 
 @mutation(17)
 def what_was_lost_is_told(patch: Patch) -> None:
-    def change(call: Callable[[], Any], tick: Any) -> Any:
-        tick.outcome.lost.clear()
-        return call()
+    def change(call: Callable[[], Any], batch: Any, outcome: Any, promoted: Any) -> Any:
+        lost, outcome.lost = outcome.lost, set()
+        try:
+            return call()
+        finally:
+            outcome.lost = lost
 
-    wrapped(patch, "actors.hub._events", change)
+    wrapped(patch, "actors.store.memory.store.rows_of", change)
 
 
 @mutation(20)

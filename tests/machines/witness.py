@@ -15,10 +15,11 @@ from tests.machines.ledger import Ledger
 Fault = Literal["error", "busy", "full", "error after", "slow before", "slow after"]
 FAULTS: tuple[Fault, ...] = ("error", "busy", "full", "error after", "slow before", "slow after")
 SLOW = 0.4  # simulated seconds
+SPARED = ("wakeup", "logged", "events")  # they wait, or are repeated after a while
 
 
 class Witness:
-    """Stands between a process and its store. `faults` hit its next calls, one each; `wakeup` is spared."""
+    """Stands between a process and its store. `faults` hit its next calls, one each; but not those that are `SPARED`."""
 
     def __init__(self, store: Any, ledger: Ledger) -> None:
         self.store = store
@@ -52,7 +53,7 @@ class Witness:
         call = getattr(self.store, name)
 
         async def through(*given: Any) -> Any:
-            return await self._hurt(lambda: call(*given), spare=name == "wakeup")
+            return await self._hurt(lambda: call(*given), spare=name in SPARED)
 
         return through
 

@@ -49,6 +49,7 @@ class World(RuleBasedStateMachine):
         self.orphans: dict[tuple[str, int], float] = {}  # since when nobody has run them
         self.calm_since = 0.0
         self.looks = 0
+        self.set_ahead = False  # the wall clock, by more than the event log goes back
         self.whole = True  # every promise held until now
         try:
             self.open()
@@ -191,7 +192,7 @@ class World(RuleBasedStateMachine):
                 return jobs
 
     def _look_at(self, process: Process) -> None:
-        process.check_events()
+        process.check_events(may_lose=self.set_ahead)
         running = [job for job in self.ledger.model.jobs.values() if job.standing.holder == process.holder]
         held = {(job.id, job.runs) for job in running}
         bodies = set(process.bodies)
@@ -260,6 +261,7 @@ class World(RuleBasedStateMachine):
         for _ in range(4):  # a wait that was under way, its retry
             waits = [job.standing.run_at for job in self.ledger.model.jobs.values() if job.state == "scheduled"]
             if waits:
+                self.set_ahead = True
                 self.clock.step(max(0.0, (max(waits) - self.wall()) / 1e6))
             self.pass_time(PATIENCE * 2)
         left = [job for job in self.ledger.model.jobs.values() if job.state not in FINAL]

@@ -228,15 +228,15 @@ class Callers:
         self._ask("look", look)
 
     def subscribe(self) -> None:
-        """A listener, quick or slow."""
+        """A listener: quick, slow, or one that leaves and resumes."""
         up = self.house.up()
         if up:
-            pause, buffer = self.rng.choice([(0.0, 10_000), (0.3, 3)])
-            self.house.nursery.start_soon(self._listen, self.rng.choice(up), pause, buffer)
+            how = self.rng.choice([(0.0, 10_000, None), (0.3, 3, None), (0.0, 10_000, 7)])
+            self.house.nursery.start_soon(self._listen, self.rng.choice(up), *how)
 
-    async def _listen(self, process: Process, pause: float, buffer: int) -> None:
+    async def _listen(self, process: Process, pause: float, buffer: int, leaves_after: int | None) -> None:
         with suppress(actors.ShuttingDown):
-            await process.ears.listen(pause, buffer)
+            await process.ears.listen(pause, buffer, leaves_after)
 
     # Schedules
 

@@ -12,8 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from actors.core.errors import StoreBusy, StoreError, StoreFull
+from actors.core.events import Cursor
 from actors.core.job import JobRecord
-from actors.store.port import Batch, Counts, Kept, Outcome, Page, Query, Recount, ScheduleRecord, SlotRecord, Store
+from actors.store.port import (
+    Batch,
+    Counts,
+    Kept,
+    LogPage,
+    Outcome,
+    Page,
+    Query,
+    Recount,
+    ScheduleRecord,
+    SlotRecord,
+    Store,
+)
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -105,6 +118,16 @@ class Port:
         if not self._rung:
             await self._store.wakeup(holder)
             self._rung = True
+
+    # The event log
+
+    async def events(self, now: int, after: Cursor | None = None) -> LogPage:
+        return await self._call(self._store.events, now, after)
+
+    async def logged(self, holder: str) -> None:
+        await self._there()
+        await self._store.logged(holder)
+        await self._there()
 
     # Commits
 

@@ -40,7 +40,6 @@ class Process:
         self.dead = False  # crashed: nothing it does comes through
         self.leaving: Literal["stop", "cancel"] | None = None
         self.reports = 0  # its own steps of running jobs
-        self.told: list[tuple[str, int, str]] = []  # what its subscribers must hear: job, version, state
         self._reports_before: int | None = None  # when it began to leave
         self._left_at = math.nan
         self._was_clean = False
@@ -56,10 +55,6 @@ class Process:
     def is_up(self) -> bool:
         """Whether something can be asked of it."""
         return self.system is not None and not self.dead and self.leaving is None
-
-    def tell(self, id: str, version: int, state: str) -> None:
-        """It has committed a step."""
-        self.told.append((id, version, state))
 
     # Life
 

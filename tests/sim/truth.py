@@ -60,6 +60,8 @@ class Truth:
         self.bodies: dict[tuple[str, int], Body] = {}
         self.active: list[Body] = []
         self.commits = 0
+        self.told: list[tuple[str, int, str]] = []  # what all subscribers must hear: job, version, state
+        self.tellers: list[Process] = []  # ... and whose doing it is
         self.calm = False  # faults are off
         self._ticks: dict[str, tuple[int, list[Outcome]]] = {}  # the last of each holder, and what was said of it
 
@@ -157,7 +159,7 @@ class Truth:
             if applied:
                 self._step(process, ledger.jobs[write.job.id], write)
                 ledger.write(write)
-                process.tell(write.job.id, write.after.version, write.after.state)
+                self._tell(process, write.job.id, write.after.version, write.after.state)
         for index, insert in enumerate(batch.inserts):
             verdict = "lost" if insert.group in lost_groups else ledger.insert(insert, batch.now)
             refusal = outcome.refused.get(index)
@@ -168,7 +170,7 @@ class Truth:
                 standing = insert.standing
                 assert standing.state == ("pending" if standing.run_at <= insert.spec.created_at else "scheduled"), name
                 assert (standing.attempt, standing.runs, standing.crashes) == (0, 0, 0), name
-                process.tell(insert.spec.id, standing.version, standing.state)
+                self._tell(process, insert.spec.id, standing.version, standing.state)
                 for run in [run for run in self.bodies if run[0] == insert.spec.id]:
                     del self.bodies[run]  # of a deleted job whose id it was given
         for index, stop in enumerate(batch.stops):
@@ -183,12 +185,16 @@ class Truth:
         wanted = " ".join(f"{claim.queue} {claim.limit}" for claim in batch.claims)
         self.say(process, "; ".join(lines) + (f" (wants {wanted})" if wanted else ""))
 
+    def _tell(self, process: Process, id: str, version: int, state: str) -> None:
+        self.told.append((id, version, state))
+        self.tellers.append(process)
+
     def _promoted(self, process: Process, batch: Batch, outcome: Outcome, lines: list[str]) -> None:
         promoted = self.ledger.promote(batch.now)
         assert {job.id for job in outcome.promoted} == {entry.spec.id for entry in promoted}, "promoted"
         for job in outcome.promoted:
             assert stands_as(self.ledger.jobs[job.id], job), f"promoted {job}"
-            process.tell(job.id, job.version, job.state)
+            self._tell(process, job.id, job.version, job.state)
             lines.append(f"{short(job.id)} promote v{job.version}")
 
     def _claimed(self, process: Process, batch: Batch, outcome: Outcome, lines: list[str]) -> None:
@@ -201,7 +207,7 @@ class Truth:
         for job, entry in zip(outcome.claimed, expected, strict=True):
             assert stands_as(entry, job), f"claimed {job}, expected {entry}"
             assert (len(job.errors), job.saved_json) == (entry.errors, entry.saved), f"claimed {job}"
-            process.tell(job.id, job.version, job.state)
+            self._tell(process, job.id, job.version, job.state)
             lines.append(f"{short(job.id)} claim v{job.version}")
 
     def _standing(self, id: str) -> str:

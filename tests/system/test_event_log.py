@@ -272,18 +272,19 @@ async def test_a_store_that_fails_delays_events_and_loses_none(opened, store, au
 
 
 class Held:
-    """A store of which one read of the log takes until it is let go."""
+    """A store of which one read of the log (after this cursor) takes until it is let go."""
 
     def __init__(self, store: actors.Store) -> None:
         self.let_go: trio.Event | None = None
+        self.after: Cursor | None = None
         self._store = store
 
     def __getattr__(self, name: str):
         return getattr(self._store, name)
 
     async def events(self, *given):
-        waits, self.let_go = self.let_go, None
-        if waits is not None:
+        if self.let_go is not None and self.after in (None, given[1]):
+            waits, self.let_go = self.let_go, None
             await waits.wait()
         return await self._store.events(*given)
 
@@ -306,6 +307,26 @@ async def test_who_caught_up_ahead_of_the_others_hears_nothing_twice(opened, sto
     steps = ["job:queued", "job:started", "job:completed"]
     assert [event.name for event in heard] == [*steps[1:], *steps, *steps]
     assert all_heard == heard[2:]
+
+
+async def test_who_leaves_while_it_catches_up_harms_nobody(opened, store, autojump_clock):
+    jobs, held = make_jobs(), Held(store)
+    async with opened(jobs, store=held) as system:
+        async with system.events() as events:
+            await (await system.enqueue(jobs.work(1))).result()
+            await wait_all_tasks_blocked()
+            first = (await collect(events))[0]
+            go, held.after = trio.Event(), Cursor.parse(first.cursor)
+            held.let_go = go
+            async with system.events(after=first.cursor):
+                await wait_all_tasks_blocked()
+                assert held.let_go is None, "it reads, and waits"
+            await (await system.enqueue(jobs.work(1))).result()
+            await wait_all_tasks_blocked()
+            go.set()
+            await (await system.enqueue(jobs.work(1))).result()
+            await wait_all_tasks_blocked()
+            assert len(await collect(events)) == 6
 
 
 # In real time: threads, sockets, a server
