@@ -170,10 +170,12 @@ class Process:
         facts, at = self._ledger.facts, self.deaf_to
         parts = _parts(self.heard)
         promise(17, len(parts) == 1 or may_lose, "a gap for who kept up")
-        for part in parts[:-1]:
+        for number, part in enumerate(parts[:-1]):
             told = _told(part)
-            promise(17, told == facts[at : at + len(told)], f"heard {told[-5:]}, committed others")
-            at += len(told)
+            last = len(facts) - len(told) if number else at  # behind a gap it goes on somewhere
+            found = [begin for begin in range(at, last + 1) if facts[begin : begin + len(told)] == told]
+            promise(17, found, f"heard {told[-5:]}, committed others")
+            at = found[0] + len(told)
         told = _told(parts[-1])
         rest = facts[len(facts) - len(told) :] if len(parts) > 1 else facts[at:]
         promise(17, told == rest, f"heard {told[-5:]}, committed {rest[-5:]} ({len(told)}, {len(rest)})")
