@@ -391,7 +391,7 @@ class Scheduler:
         if stored is None:
             await self._keep([ScheduleRecord(name=message.name, definition=text, cursor=now)])
         elif stored.record.definition != text:
-            await self._redefine(attrs.evolve(stored.record, definition=text), timing != stored.timing)
+            await self._redefine(attrs.evolve(stored.record, definition=text), timing, timing != stored.timing)
 
     async def _declare_callable(self, message: DeclareCallable) -> None:
         if await self._find(message.name) is not None:
@@ -408,7 +408,7 @@ class Scheduler:
         record = stored.record
         match message.verb:
             case "pause":
-                await self._keep([attrs.evolve(record, paused=True)])
+                await self._recast(attrs.evolve(record, paused=True), stored.timing, record.cursor)
             case "resume" if record.paused:
                 # what was missed in the pause is not caught up: that is what the pause was for
                 now = self._clock.now()
@@ -437,9 +437,7 @@ class Scheduler:
             now = self._clock.now()
             order = self._intake.order(stored.job(self._registry), stored.options, schedule=record.name, slot=now)
             slots = [SlotRecord(slot=now, job=order.insert.spec.id)]
-            cursor = record.cursor + 1
-            if next_slot(stored.timing, record.cursor) == cursor:
-                cursor = record.cursor
+            cursor = _past_no_slot(stored.timing, record.cursor)
             (won,) = await self._fire([self._move(record, cursor, slots, [order], now)], now)
             if won:
                 return
@@ -456,13 +454,30 @@ class Scheduler:
         if stored is None:
             raise NotFound("schedule", message.name)
         timing = message.change(stored.timing)
-        await self._redefine(stored.redefined(timing), timing != stored.timing)
+        await self._redefine(stored.redefined(timing), timing, timing != stored.timing)
 
-    async def _redefine(self, record: ScheduleRecord, retimed: bool) -> None:
+    async def _redefine(self, record: ScheduleRecord, timing: Timing, retimed: bool) -> None:
         """Another definition for a name that is known. A new timing starts now: it has no past to catch up."""
-        now = max(record.cursor, self._clock.now())
-        move = ScheduleMove(name=record.name, expect=record.cursor, cursor=now) if retimed else None
-        await self._keep([record], move)
+        if retimed:
+            await self._recast(record, timing, self._clock.now())
+        else:
+            await self._keep([record])
+
+    async def _recast(self, record: ScheduleRecord, timing: Timing, since: int) -> None:
+        """Keep a schedule in another form from `since` on.
+
+        The cursor moves in any case: a slot of the form before, which another process is just firing, must lose. When
+        instead it was faster, the next one of the same process might be under way, so the cursor is moved once more.
+        """
+        while True:
+            cursor = max(since, _past_no_slot(timing, record.cursor))
+            await self._keep([record], ScheduleMove(name=record.name, expect=record.cursor, cursor=cursor))
+            again = await self._find(record.name)
+            if again is None or again.record.cursor == cursor:
+                return
+            if (again.record.definition, again.record.paused) != (record.definition, record.paused):
+                return  # somebody has changed it since
+            record = attrs.evolve(record, cursor=again.record.cursor)
 
     async def _describe(self, name: str | None) -> list[ScheduleInfo]:
         now = self._clock.now()
@@ -478,6 +493,11 @@ class Scheduler:
 
     async def _ask_keep(self, make: Callable[[Reply[None]], QueueMessage]) -> None:
         await command(self._queue, make)
+
+
+def _past_no_slot(timing: Timing, cursor: int) -> int:
+    """The cursor a microsecond on, but where it is when a slot is there."""
+    return cursor if next_slot(timing, cursor) == cursor + 1 else cursor + 1
 
 
 def _as_caller_error(error: Exception) -> ActorsError:

@@ -582,6 +582,41 @@ async def test_a_schedule_that_another_process_fired_first_leaves_the_others_of_
         assert sorted(name for name, _ in jobs.ran) == ["a", "a", "b", "c", "c"]
 
 
+async def _fires_elsewhere(store: MemoryStore, cursor: int, slot: int) -> bool:
+    """Whether another process, that has read the schedule with this cursor, may still fire a slot of it."""
+    await store.open("another", 0)
+    try:
+        move = ScheduleMove(name="s", expect=cursor, cursor=slot, slots=(SlotRecord(slot=slot, job="job"),))
+        return not (await store.commit("another", 1, Batch(now=0, schedule_moves=[move]))).lost_moves
+    finally:
+        await store.close("another")
+
+
+@pytest.mark.parametrize("change", ["pause", "change"])
+async def test_what_another_process_is_just_firing_loses_against_a_pause_and_a_new_timing(
+    autojump_clock, clock, jobs, change
+):
+    store = Watched()
+    async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(7)) as system:
+        schedule = await system.schedule("s", actors.Every(60), jobs.work())
+        (before,) = await store.schedules()
+        await (schedule.pause() if change == "pause" else schedule.change(when=actors.Every(30)))
+        assert not await _fires_elsewhere(store, before.cursor, before.cursor + 60_000_000)
+
+
+async def test_a_pause_that_came_too_late_for_one_slot_holds_for_the_next(autojump_clock, clock, jobs):
+    store = Watched()
+    async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(7)) as system:
+        schedule = await system.schedule("s", actors.Every(60), jobs.work())
+        (before,) = await store.schedules()
+        slot = before.cursor + 60_000_000
+        faster = ScheduleMove(name="s", expect=before.cursor, cursor=slot, slots=(SlotRecord(slot=slot, job="job"),))
+        store.faster.append(faster)
+        await schedule.pause()
+        assert not store.faster and not await _fires_elsewhere(store, slot, slot + 60_000_000)
+        assert [one.slot for one in await store.slots("s", 10)] == [slot]
+
+
 async def test_a_downtime_of_many_schedules_is_caught_up_in_commits_of_bounded_size(autojump_clock, clock, jobs):
     store = Watched()
     async with actors.open_system(jobs, store=store, clock=clock, rng=random.Random(7)) as system:
