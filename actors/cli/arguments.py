@@ -24,6 +24,8 @@ class WorkArguments:
     """Seconds that running jobs have at a stop."""
     lease: float = 30.0
     """On Redis: seconds without a sign of life after which what a process ran is given to others."""
+    strict: Annotated[bool, Parameter(negative=())] = False
+    """On Redis: refuse a server that may lose accepted jobs: one without an append-only file, or that evicts keys."""
     workers: int = 4
     """How many jobs of the queue `default` run at a time; `--queue default=N` wins."""
     queue: Annotated[tuple[str, ...], Many] = ()

@@ -14,10 +14,11 @@ import trio
 
 from actors import Queue, System, logs, open_system
 from actors.cli.arguments import HttpArguments, WorkArguments
-from actors.cli.banner import print_banner, print_facts
+from actors.cli.banner import print_banner, print_facts, without_password
 from actors.cli.failure import Failure
 from actors.cli.lifetime import Lifetime, make_ready
 from actors.cli.options import check_http, check_work, is_local, queues_of, registry_of, server_settings
+from actors.cli.stores import with_strictness
 from actors.core.errors import Conflict, StoreBusy
 from actors.core.registry import Registry
 from actors.server.app import Application
@@ -75,10 +76,11 @@ class _Command:
             return
         ended = trio.Event()
         given, queues, life = self._given, self._queues, self._life
+        store = with_strictness(given.store, given.strict)
         async with trio.open_nursery() as edge:
             with life.hurry:
                 async with open_system(
-                    self._registry, store=given.store, queues=queues, lease=given.lease, grace=given.grace
+                    self._registry, store=store, queues=queues, lease=given.lease, grace=given.grace
                 ) as system:
                     life.system = system
                     app = Application(system, server_settings(self._http))
@@ -137,9 +139,10 @@ class _Command:
 
     async def _check_tokens(self) -> None:
         """Refuse to be open to all the world. Asked before a single job is claimed."""
-        store, host = self._given.store, self._http.host
-        async with open_system(Registry(), store=store, queues={}) as system:
+        given, host = self._given, self._http.host
+        async with open_system(Registry(), store=with_strictness(given.store, given.strict), queues={}) as system:
             tokens = tokens_in(await system.settings())
+        store = without_password(given.store)
         if not tokens:
             raise Failure(
                 f"--host {host} is open to other machines, and store {store} has no tokens: "

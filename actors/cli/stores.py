@@ -18,3 +18,10 @@ def check_there(store: str) -> None:
     path = store.removeprefix("sqlite:///")
     if path != store and not Path(path).exists():
         raise Failure(f"store {store} is not there: expected the database of a server", COULD_NOT)
+
+
+def with_strictness(store: str, strict: bool) -> str:
+    """The URL of this store, which then refuses a server that may lose jobs. (SQLite loses none; `memory:` says so.)"""
+    if not strict or store.startswith(("sqlite:", "memory:")):
+        return store
+    return f"{store}{'&' if '?' in store else '?'}strict=1"

@@ -11,7 +11,7 @@ from actors.cli.arguments import WorkArguments
 from actors.cli.banner import print_facts, print_unworked, without_password
 from actors.cli.lifetime import Lifetime, log, make_ready
 from actors.cli.options import check_work, queues_of, registry_of
-from actors.cli.stores import check_lasts
+from actors.cli.stores import check_lasts, with_strictness
 from actors.core.registry import Registry
 from actors.server.calls.about import version
 
@@ -28,10 +28,9 @@ def worker(given: WorkArguments) -> int:
 
 
 async def _work(life: Lifetime, given: WorkArguments, registry: Registry, queues: dict[str, Queue]) -> None:
+    store = with_strictness(given.store, given.strict)
     with life.hurry:
-        async with open_system(
-            registry, store=given.store, queues=queues, lease=given.lease, grace=given.grace
-        ) as system:
+        async with open_system(registry, store=store, queues=queues, lease=given.lease, grace=given.grace) as system:
             life.system = system
             facts = {
                 "store": without_password(given.store),

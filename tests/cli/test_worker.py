@@ -7,6 +7,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from actors.testing.redis import RedisServer
+
 APP = """
 import actors, trio
 jobs = actors.Registry()
@@ -48,3 +52,10 @@ def test_workers_do_what_a_server_without_workers_takes(start: Any, in_process: 
 def test_workers_in_a_store_that_nobody_shares_are_refused(in_process: Any) -> None:
     done = in_process("worker", "--store", "memory:")
     assert done.code == 2 and "a store that lasts" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("command", [("worker",), ("serve", "--workers", "0", "--port", "0")])
+def test_strict_refuses_a_server_that_may_lose_jobs(in_process: Any, command: tuple[str, ...]) -> None:
+    with RedisServer({"appendonly": "no", "save": ""}) as server:
+        done = in_process(*command, "--store", f"{server.url}?prefix=shop", "--strict")
+    assert done.code not in (0, 2) and "may lose accepted jobs" in " ".join(done.err.split())
