@@ -126,7 +126,7 @@ class Run:
         if len(text) > MOST_STATE:
             raise BadOption("state", f"{len(text)} bytes of JSON", f"at most {MOST_STATE}")
         note = Note(id=self.job.id, run=self.fence, saved=text)
-        await command(self._desk.inbox, lambda reply: Save(self.job, note, reply))
+        await command(self._desk.inbox, lambda reply: Save(note, reply))
         self._saved = text
 
     def enqueue(self, job: Job[R], /, *, now: bool = False, **options: Unpack[Options]) -> JobHandle[R]:
@@ -185,7 +185,7 @@ class Run:
             change()
             if not self._dirty:
                 self._dirty = True
-                tell(self._desk.inbox, Noted(self.job, self.take))
+                tell(self._desk.inbox, Noted(self.take))
 
         self._on_loop(noted)
 

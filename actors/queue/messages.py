@@ -73,7 +73,6 @@ class Reported:
 class Noted:
     """A running body said something; `take` gives what it said since it was last taken (None: taken already)."""
 
-    job: JobRecord
     take: Callable[[], Note | None]
 
 
@@ -81,7 +80,6 @@ class Noted:
 class Save:
     """Keep a body's cursor; answered once it is committed."""
 
-    job: JobRecord
     note: Note
     reply: Reply[None]
 
