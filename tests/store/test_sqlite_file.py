@@ -320,8 +320,8 @@ async def test_fifty_openings_leak_nothing(tmp_path: Path, inline: bool) -> None
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for tick in range(1, 51):
         await once(tick)
-    assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert threading.active_count() <= threads  # a thread kept by an earlier test may end meanwhile
+    assert len(os.listdir("/proc/self/fd")) <= files
     left = sorted(path.name for path in tmp_path.rglob("*"))
     assert left == ["jobs.db"] if inline else left == ["jobs.db", "jobs.db-holders", "jobs.db-reserve"]
 
@@ -333,8 +333,8 @@ async def test_what_is_refused_leaks_nothing(tmp_path: Path, inline: bool) -> No
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         await refusal(path, inline)
-    assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert threading.active_count() <= threads  # a thread kept by an earlier test may end meanwhile
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 async def test_notes_and_results_survive_a_restart(tmp_path: Path, inline: bool) -> None:
