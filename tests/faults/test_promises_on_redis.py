@@ -53,7 +53,7 @@ def test_a_failover_to_a_replica_that_lags_loses_nothing_that_it_confirmed(trial
     assert trials[0].figures["lost_without_replicas"] > 0
 
 
-@on_redis("kill9")
+@on_redis("kill9", only_long=True)  # the fleet is killed in the short form
 def test_g1_g2_killed_workers_lose_nothing_and_do_little_twice(trials: Trials) -> None:
     assert trials[0].figures["lost"] == 0
     assert trials[0].figures["kills"] >= 5

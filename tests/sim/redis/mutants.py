@@ -50,5 +50,5 @@ BREAKS: dict[str, str] = {
 }
 """What the truth must say of each."""
 
-FIRST: dict[str, int] = {"a late enrolment undoes a goodbye": 2_770}
-"""From which seed to look: one history in a thousand is enough to find it, and too few to look through each time."""
+FIRST: dict[str, int] = {"a late enrolment undoes a goodbye": 2_770, "no version check": 105, "a beat is not kept": 85}
+"""From which seed to look: where few histories find it, they are too many to look through each time."""
