@@ -324,7 +324,7 @@ async def test_a_source_in_use_is_refused(make: Callable[[str], actors.Store]) -
         await source.commit("worker-1", 1, Batch(now=START, inserts=[insert("job")]))
         with pytest.raises(StoreBusy, match="the source is used by process worker-1: expected no one"):
             await migration.migrate(source, destination)
-        assert not destination._jobs.current
+        assert not destination._jobs.shelf
         await source.close("worker-1")
         assert (await migration.migrate(source, destination)).carried == 1
 
@@ -345,7 +345,7 @@ async def test_who_comes_into_the_source_on_the_way_stops_it(short_pages: None) 
     destination = Visited()
     with pytest.raises(StoreBusy, match="process late"):
         await migration.migrate(source, destination, clock=Still())
-    came = len(destination._jobs.current)
+    came = len(destination._jobs.shelf)
     assert 0 < came < 20
     await source.close("late")
     assert (await migration.migrate(source, destination, clock=Still())).carried == 20 - came
@@ -378,7 +378,7 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for(autojump_clock: Mo
     source, destination = MemoryStore(), Away()
     await put(source, inserts=[insert(f"job-{n}") for n in range(20)])
     assert (await migration.migrate(source, destination, clock=Still())).carried == 20
-    assert len(destination._jobs.current) == 20
+    assert len(destination._jobs.shelf) == 20
 
 
 async def test_the_destination_goes_on(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -67,10 +67,10 @@ class RunsAgain(MemoryStore):
     """What is completed is pending again with the next commit."""
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        for id, job in self._jobs.current.items():
+        for id, job in self._jobs.shelf.items():
             if job.state == "completed":
                 standing = attrs.evolve(job.standing, state="pending", finished_at=None)
-                self._jobs.current[id] = attrs.evolve(job, standing=standing)
+                self._jobs.shelf[id] = attrs.evolve(job, standing=standing)
         return await super().commit(holder, tick, batch)
 
 

@@ -26,7 +26,7 @@ class NoVersionCheck(MemoryStore):
     """A write applies whatever has become of the job."""
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        current = self._jobs.current
+        current = self._jobs.shelf
         writes = [attrs.evolve(write, job=current.get(write.job.id, write.job)) for write in batch.writes]
         return await super().commit(holder, tick, attrs.evolve(batch, writes=writes))
 
@@ -38,7 +38,7 @@ class ClaimNotAtomic(MemoryStore):
         if self._serving(holder).tick == tick:
             return await super().commit(holder, tick, batch)
         jobs = self._jobs
-        seen = {job.id for job in jobs.current.values() if job.state == "pending"}
+        seen = {job.id for job in jobs.shelf.values() if job.state == "pending"}
         await trio.lowlevel.cancel_shielded_checkpoint()
         outcome = await super().commit(holder, tick, attrs.evolve(batch, claims=[]))
         step = lifecycle.bulk_claim(batch.now, holder)
@@ -47,17 +47,17 @@ class ClaimNotAtomic(MemoryStore):
                 continue
             ready = [
                 job
-                for job in jobs.current.values()
+                for job in jobs.shelf.values()
                 if job.queue == claim.queue and (job.state == "pending" or (job.id in seen and job.state == "running"))
             ]
             for old in sorted(ready, key=place)[: claim.limit]:
                 adds = {name: getattr(old.standing, name) + number for name, number in step.adds.items()}
                 fields: dict[str, Any] = {**step.sets, **adds}
-                was = jobs.rows[old.id]
-                new = jobs.current[old.id] = attrs.evolve(old, standing=attrs.evolve(old.standing, **fields))
+                was = jobs.shelf.row(old.id)
+                new = jobs.shelf[old.id] = attrs.evolve(old, standing=attrs.evolve(old.standing, **fields))
                 jobs._leave(was)
                 jobs.now[new.queue, new.spec.priority, new.state] += 1
-                jobs._enter(jobs.rows[new.id])
+                jobs._enter(jobs.shelf.row(new.id))
                 outcome.claimed.append(new)
         if self._log.is_open and outcome.claimed:
             self._log.append(batch.now, holder, [step_row("claim", job.spec, job.standing) for job in outcome.claimed])
@@ -95,8 +95,8 @@ class StopForgotten(MemoryStore):
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         for write in batch.writes:
-            if (job := self._jobs.current.get(write.job.id)) is not None and job.stop is not None:
-                self._jobs.current[job.id] = attrs.evolve(job, stop=None)
+            if (job := self._jobs.shelf.get(write.job.id)) is not None and job.stop is not None:
+                self._jobs.shelf[job.id] = attrs.evolve(job, stop=None)
                 self._jobs.stopping.pop(job.id, None)
         return await super().commit(holder, tick, batch)
 

@@ -49,7 +49,7 @@ class Slow(MemoryStore):
         for claim in claims:
             ready = [
                 job
-                for job in self._jobs.current.values()
+                for job in self._jobs.shelf.values()
                 if job.state == "pending" and self.may(job, claim.queue, batch.types)
             ]
             for old in sorted(ready, key=self.key)[: self.limit(claim.limit)]:
@@ -59,11 +59,11 @@ class Slow(MemoryStore):
                     **{name: getattr(old.standing, name) + n for name, n in adds.items()},
                 }
                 new = attrs.evolve(old, standing=self.standing(old.standing, attrs.evolve(old.standing, **changes)))
-                was = self._jobs.rows[old.id]
-                self._jobs.current[old.id] = new
+                was = self._jobs.shelf.row(old.id)
+                self._jobs.shelf[old.id] = new
                 self._jobs._leave(was)
                 self._jobs.now[new.queue, new.spec.priority, new.state] += 1
-                self._jobs._enter(self._jobs.rows[new.id])
+                self._jobs._enter(self._jobs.shelf.row(new.id))
                 outcome.claimed.append(new)
         if self._log.is_open and outcome.claimed:
             self._log.append(batch.now, holder, [step_row("claim", job.spec, job.standing) for job in outcome.claimed])
@@ -72,14 +72,14 @@ class Slow(MemoryStore):
 
 class NoVersionCheck(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        writes = [attrs.evolve(write, job=self._jobs.current.get(write.job.id, write.job)) for write in batch.writes]
+        writes = [attrs.evolve(write, job=self._jobs.shelf.get(write.job.id, write.job)) for write in batch.writes]
         return await super().commit(holder, tick, attrs.evolve(batch, writes=writes))
 
 
 class VersionCheckIgnoresTheSequence(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         def renumbered(write: Write) -> Write:
-            stored = self._jobs.current.get(write.job.id)
+            stored = self._jobs.shelf.get(write.job.id)
             if stored is None or stored.version != write.job.version:
                 return write
             return attrs.evolve(write, job=stored, after=attrs.evolve(write.after, seq=stored.standing.seq))
@@ -164,9 +164,9 @@ class OnlyTheLastErrorKept(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         outcome = await super().commit(holder, tick, batch)
         for write in batch.writes:
-            stored = self._jobs.current.get(write.job.id)
+            stored = self._jobs.shelf.get(write.job.id)
             if stored is not None and len(stored.errors) > 1:
-                self._jobs.current[stored.id] = attrs.evolve(stored, errors=stored.errors[-1:])
+                self._jobs.shelf[stored.id] = attrs.evolve(stored, errors=stored.errors[-1:])
         return outcome
 
 
@@ -238,7 +238,7 @@ class GroupsLookedAtOneByOne(MemoryStore):
 class LastReasonWins(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         for stop in batch.stops:
-            if (job := self._jobs.current.get(stop.id)) is not None and job.stop is not None:
+            if (job := self._jobs.shelf.get(stop.id)) is not None and job.stop is not None:
                 self._jobs.stopping[stop.id] = stop.reason
         return await super().commit(holder, tick, batch)
 
@@ -272,7 +272,7 @@ class StopsOfOthersTold(MemoryStore):
 class NotesOfAnyRun(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         notes = [
-            attrs.evolve(note, run=job.runs) if (job := self._jobs.current.get(note.id)) is not None else note
+            attrs.evolve(note, run=job.runs) if (job := self._jobs.shelf.get(note.id)) is not None else note
             for note in batch.notes
         ]
         return await super().commit(holder, tick, attrs.evolve(batch, notes=notes))
@@ -286,7 +286,7 @@ class ReplayKeepsTheResult(MemoryStore):
 
 class DeletesAnyVersion(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        deletes = [self._jobs.current.get(job.id, job) for job in batch.deletes]
+        deletes = [self._jobs.shelf.get(job.id, job) for job in batch.deletes]
         return await super().commit(holder, tick, attrs.evolve(batch, deletes=deletes))
 
 
@@ -352,7 +352,7 @@ class StopsOfTheWaiting(MemoryStore):
 
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
         outcome = await super().commit(holder, tick, batch)
-        known = {index for index in outcome.unstopped if batch.stops[index].id in self._jobs.current}
+        known = {index for index in outcome.unstopped if batch.stops[index].id in self._jobs.shelf}
         return attrs.evolve(outcome, unstopped=outcome.unstopped - known)
 
 
@@ -377,7 +377,7 @@ class RecountIsTheCount(MemoryStore):
 
 class NumbersUsedTwice(MemoryStore):
     async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
-        self._jobs._seq = max((job.standing.seq for job in self._jobs.current.values()), default=0)
+        self._jobs._seq = max((job.standing.seq for job in self._jobs.shelf.values()), default=0)
         return await super().commit(holder, tick, batch)
 
 

@@ -24,7 +24,8 @@ from actors.core.job import NO_DETAILS, JobRecord, JobSpec, Standing
 from actors.core.lifecycle import advance
 from actors.store.memory import MemoryStore, lanes
 from actors.store.memory.lanes import Ready
-from actors.store.memory.rows import ID, Shelf
+from actors.store.memory.rows import BEHIND, ID, Row
+from actors.store.memory.shelf import BITS, Shelf
 from actors.store.port import FIRST_LEASE, Batch, Claim, Insert, Query, Stop, Write
 from actors.testing import check_store
 from actors.testing.conformance.rig import Check
@@ -237,6 +238,25 @@ async def test_what_was_called_off_while_it_waited_is_forgotten() -> None:
     assert max(sizes) < FORGOTTEN
 
 
+async def test_the_collector_does_not_walk_jobs_that_only_wait() -> None:
+    store, jobs = MemoryStore(), 20 << BITS
+    await store.open("one", NOW)
+    await store.commit("one", 1, Batch(now=NOW, inserts=[_insert(n) for n in range(jobs)]))
+    gc.collect()
+    gc.collect()  # a dictionary is let alone once its rows are
+    batch = Batch(now=NOW, types=TYPES, claims=[Claim(queue="q", limit=100)])
+    outcome = await store.commit("one", 2, batch)
+    assert [job.id for job in outcome.claimed] == [f"job-{n}" for n in range(100)]
+    walked = sum(len(given) for given in gc.get_objects() if isinstance(given, dict | list) and _rows_in(given))
+    assert walked <= 2 << BITS, "those among which something moved"
+
+
+def _rows_in(given: dict[object, object] | list[object]) -> bool:
+    """Whether it holds jobs, or what stands for one each."""
+    some = next(iter(given.values() if isinstance(given, dict) else given), None)
+    return len(given) > 500 and (isinstance(some, int) or (isinstance(some, tuple) and len(some) > BEHIND))
+
+
 async def test_a_cursor_of_the_other_order_is_refused() -> None:
     store = MemoryStore()
     await store.open("one", NOW)
@@ -249,6 +269,12 @@ async def test_a_cursor_of_the_other_order_is_refused() -> None:
 def _record(n: int, priority: int, type: str, front: int, run_at: int) -> JobRecord:
     spec = JobSpec(f"job-{n}", type, "{}", "q", priority, front, 3, None, NOW, None, NO_DETAILS)
     return JobRecord(spec, Standing(n, "pending", 0, 0, 0, 0, run_at, None, None, None))
+
+
+def _row(shelf: Shelf, id: str) -> Row:
+    row = shelf.row(id)
+    assert row is not None
+    return row
 
 
 PUSH = st.tuples(
@@ -267,7 +293,7 @@ LEAVE = st.tuples(st.just("leave"), st.integers(0, 500), st.just(""), st.just(0)
 def test_the_ready_jobs_are_taken_in_order_and_little_is_left_behind(
     moves: list[tuple[str, int, str, int, int]],
 ) -> None:
-    with mock.patch.object(lanes, "SLACK", 2):  # so that short histories are swept out too
+    with mock.patch.multiple(lanes, SLACK=2, WORN=3):  # so that short histories are swept out too
         _follow(moves)
 
 
@@ -285,12 +311,14 @@ def _follow(moves: list[tuple[str, int, str, int, int]]) -> None:
     for n, (move, number, text, front, run_at) in enumerate(moves):
         if move == "push":
             current[f"job-{n}"] = _record(n, number, text, front, run_at)
-            ready.push(current.rows[f"job-{n}"])
+            ready.push(_row(current, f"job-{n}"))
         elif move == "leave":
             for id in list(current)[number % (len(current) or 1) :][:run_at]:
-                ready.leave(current.rows.pop(id), current.rows)
+                row = _row(current, id)
+                del current[id]
+                ready.leave(row, current)
         elif move == "take":
-            taken = [row[ID] for level in ready.take(number, frozenset(text), current.rows) for row in level]
+            taken = [row[ID] for level in ready.take(number, frozenset(text), current) for row in level]
             known = [job for job in current.values() if job.type in text]
             want = nsmallest(
                 number,

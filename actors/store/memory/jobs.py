@@ -1,8 +1,8 @@
 """The jobs in memory with every index and counter of them. One method a part of a batch; nobody else changes
 a job.
 
-A job is kept as its current row, a tuple that is replaced and never changed. Indexes hold rows (or their keys), and an
-entry counts only while it is still the job's current one: nothing has to be searched for in order to be taken out.
+A job is kept as its current row, a tuple that is replaced and never changed. Indexes hold numbers and versions, and an
+entry counts only while the job still stands there: nothing has to be searched for in order to be taken out.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Final
 from actors.core.job import FINAL, PRIORITIES, JobRecord, Reason, Standing, State
 from actors.core.lifecycle import PROMOTION, bulk_claim
 from actors.store.memory.delta import PROMOTE, Delta
-from actors.store.memory.history import ByAge, ByEnd
+from actors.store.memory.history import ByEnd
 from actors.store.memory.keys import Keys, same_id
-from actors.store.memory.lanes import SLACK, Ready
+from actors.store.memory.lanes import SLACK, Ready, stands
 from actors.store.memory.rows import (
     BEHIND,
     HOLDER,
@@ -30,12 +30,12 @@ from actors.store.memory.rows import (
     STOP,
     VERSION,
     Row,
-    Shelf,
     moved,
     new_row,
     packed,
     record,
 )
+from actors.store.memory.shelf import BITS, Shelf
 from actors.store.port import MOST_LINES, Claim, Insert, Note, Outcome, Refusal, Stop, Write
 
 LATER: Final = PROMOTION.source
@@ -47,13 +47,11 @@ Tally = defaultdict[tuple[str, int, State], int]
 
 
 class Jobs:
-    """All jobs: `rows` by id, `current` the same as records; `by_age` and `by_end` for pages; the counters."""
+    """All jobs: the shelf, `by_end` for pages, the counters."""
 
     def __init__(self) -> None:
-        self.current = Shelf()
-        self.rows = self.current.rows
+        self.shelf = Shelf()
         self.keys = Keys()
-        self.by_age = ByAge()
         self.by_end = ByEnd()
         self.stopping: dict[str, Reason] = {}  # the unfinished jobs that were asked to stop
         self.held: dict[str, dict[str, None]] = {}  # holder -> its running jobs
@@ -63,21 +61,21 @@ class Jobs:
         self.deleted = 0
         self._seq = 0
         self._ready: dict[str, Ready] = {}
-        self._later: list[tuple[int, int, int, Row]] = []  # a heap of (run_at, seq, version, row)
+        self._later: list[tuple[int, int, int]] = []  # a heap of (run_at, seq, version)
         self._later_stale = 0
 
-    def running(self) -> Iterator[JobRecord]:
+    def running(self) -> Iterator[Row]:
         """The running jobs of all holders."""
-        return (self.current[id] for held in self.held.values() for id in held)
+        return (row for held in self.held.values() for id in held if (row := self.shelf.row(id)) is not None)
 
     # The parts of a batch, in its order
 
     def note(self, note: Note) -> JobRecord | None:
         """Keep what a body said, if that run is under way; the job that it is of."""
-        old = self.current.get(note.id)
+        old = self.shelf.get(note.id)
         if old is None or old.standing.state != BUSY or old.standing.runs != note.run:
             return None
-        new = self.current[note.id] = JobRecord(
+        new = self.shelf[note.id] = JobRecord(
             old.spec,
             old.standing,
             old.result_json,
@@ -91,24 +89,26 @@ class Jobs:
 
     def write(self, writes: list[Write], lost_groups: set[int], outcome: Outcome) -> bool:
         """Apply steps; whether a job waits now that did not before."""
-        rows, now, waiting = self.rows, self.now, False
+        shards, now, waiting = self.shelf.shards, self.now, False
         for index, write in enumerate(writes):
-            id, read, after = write.job.spec.id, write.job.standing, write.after
-            old = rows.get(id)
-            if old is None or not _stands(old, read) or write.group in lost_groups:
+            read, after = write.job.standing, write.after
+            seq = read.seq
+            shard = shards[seq >> BITS] if 0 <= seq >> BITS < len(shards) else shards[0]
+            old = shard.get(seq)
+            if old is None or old[VERSION] != read.version or write.group in lost_groups:
                 outcome.lost.add(index)
                 continue
             final = after.state in FINAL
             new = moved(old, after)
             if write.result is not None or write.error is not None or write.step == "replay" or old[STOP] is not None:
                 new = _changed_beside(new, write, final)
-            rows[id] = new
+            shard[seq] = new
             self._leave(old)
             now[old[QUEUE], old[PRIORITY], after.state] += 1
             if final:
                 self._end(new)
                 if old[STOP] is not None:
-                    del self.stopping[id]
+                    del self.stopping[old[ID]]
             else:
                 self._enter(new)
                 waiting = True
@@ -116,12 +116,12 @@ class Jobs:
 
     def insert(self, inserts: list[Insert], at: int, lost_groups: set[int], outcome: Outcome) -> bool:
         """Make new jobs; whether there are any."""
-        rows, now, by_age, ready = self.rows, self.now, self.by_age, self._ready
+        shelf, now, ready = self.shelf, self.now, self._ready
         before = seq = self._seq
         for index, insert in enumerate(inserts):
             spec, new = insert.spec, insert.standing
             keyed = insert.unique is not None or insert.idempotency is not None
-            if keyed or spec.id in rows or insert.limit is not None or insert.group:
+            if keyed or spec.id in shelf.numbers or insert.limit is not None or insert.group:
                 refusal = self._refusal(insert, at, lost_groups)
                 if refusal is not None:
                     outcome.refused[index] = refusal
@@ -132,8 +132,7 @@ class Jobs:
                 row = (*row[:BEHIND], *packed(past)[BEHIND:])
                 if past.stop is not None:
                     self.stopping[spec.id] = past.stop
-            rows[spec.id] = row
-            by_age.add(seq, spec.id)
+            shelf.put(row)
             now[spec.queue, spec.priority, new.state] += 1
             if new.state == READY:
                 lanes = ready.get(spec.queue)
@@ -155,11 +154,11 @@ class Jobs:
             return Refusal("lost")
         refusal = None
         if insert.idempotency is not None:
-            refusal = self.keys.repeated(insert.idempotency, at, self.rows)
-        if refusal is None and insert.spec.id in self.current:
-            refusal = same_id(insert.spec, self.current[insert.spec.id])
+            refusal = self.keys.repeated(insert.idempotency, at, self.shelf)
+        if refusal is None and insert.spec.id in self.shelf:
+            refusal = same_id(insert.spec, self.shelf[insert.spec.id])
         if refusal is None and insert.unique is not None:
-            refusal = self.keys.held(insert.unique, at, self.rows)
+            refusal = self.keys.held(insert.unique, at, self.shelf)
         if refusal is None and insert.limit is not None and self._waiting(insert.spec.queue) >= insert.limit:
             refusal = Refusal("full")
         return refusal
@@ -169,11 +168,11 @@ class Jobs:
 
     def stop(self, stop: Stop) -> bool:
         """Keep the first reason; whether the job is running."""
-        old = self.current.get(stop.id)
+        old = self.shelf.get(stop.id)
         if old is None or old.standing.state != BUSY:
             return False
         if old.stop is None:
-            self.current[stop.id] = JobRecord(
+            self.shelf[stop.id] = JobRecord(
                 old.spec,
                 old.standing,
                 old.result_json,
@@ -188,35 +187,34 @@ class Jobs:
 
     def delete(self, read: JobRecord) -> bool:
         """Whether the job was there at the version that was read; then it is gone."""
-        id = read.spec.id
-        old = self.rows.get(id)
-        if old is None or not _stands(old, read.standing):
+        old = self.shelf.numbered(read.standing.seq)
+        if old is None or old[VERSION] != read.standing.version:
             return False
-        del self.rows[id]
+        del self.shelf[old[ID]]
         self._leave(old)
         if old[STOP] is not None:
-            del self.stopping[id]
-        self.by_age.leave(self.rows)
+            del self.stopping[old[ID]]
         self.deleted += 1
         return True
 
     def promote(self, at: int, promoted: list[JobRecord] | None) -> int | None:
         """Make ready what is due, adding it to `promoted`; when the next one will be due."""
-        later, rows, now = self._later, self.rows, self.now
+        later, now = self._later, self.now
         while later:
-            run_at, _, _, old = later[0]
-            if rows.get(old[ID]) is not old:
+            run_at, seq, version = later[0]
+            old = self.shelf.numbered(seq)
+            if old is None or old[VERSION] != version:
                 self._later_stale -= 1
             elif run_at > at:
                 return run_at
             else:
-                standing = PROMOTE.apply(old)
-                new = rows[old[ID]] = moved(old, standing)
+                new = PROMOTE.apply(old)
+                self.shelf.put(new)
                 now[old[QUEUE], old[PRIORITY], PROMOTE.source] -= 1
                 now[old[QUEUE], old[PRIORITY], PROMOTE.target] += 1
                 self._enter(new)
                 if promoted is not None:
-                    promoted.append(record(new, standing))
+                    promoted.append(record(new))
             heappop(later)
         return None
 
@@ -225,16 +223,16 @@ class Jobs:
         ready = self._ready.get(claim.queue)
         if ready is None or claim.limit <= 0:
             return
-        rows, now = self.rows, self.now
-        for taken in ready.take(claim.limit, types, rows):
+        shards, now = self.shelf.shards, self.now
+        for taken in ready.take(claim.limit, types, self.shelf):
             held: dict[str, None] | None = None
             for old in taken:
-                standing = delta.apply(old)
-                rows[old[ID]] = moved(old, standing)
+                new = delta.apply(old)
+                shards[new[SEQ] >> BITS][new[SEQ]] = new
                 if held is None:
-                    held = self.held.setdefault(standing.holder or "", {})
-                held[old[ID]] = None
-                claimed.append(record(old, standing))
+                    held = self.held.setdefault(new[HOLDER], {})
+                held[new[ID]] = None
+                claimed.append(record(new))
             rank = taken[0][PRIORITY]
             now[claim.queue, rank, delta.source] -= len(taken)
             now[claim.queue, rank, delta.target] += len(taken)
@@ -245,7 +243,7 @@ class Jobs:
         """Index a job that has got to a state that is not final."""
         state, queue = row[STATE], row[QUEUE]
         if state == LATER:
-            heappush(self._later, (row[RUN_AT], row[SEQ], row[VERSION], row))
+            heappush(self._later, (row[RUN_AT], row[SEQ], row[VERSION]))
         elif state == READY:
             ready = self._ready.get(queue)
             if ready is None:
@@ -260,26 +258,21 @@ class Jobs:
         self.ended[row[QUEUE], row[PRIORITY], row[STATE]] += 1
 
     def _leave(self, old: Row) -> None:
-        """The job has left this state; the rows know already what became of it."""
+        """The job has left this state; the shelf knows already what became of it."""
         state = old[STATE]
         self.now[old[QUEUE], old[PRIORITY], state] -= 1
         if state == BUSY:
             _drop(self.held, old[HOLDER] or "", old[ID])
         elif state == READY:
-            self._ready[old[QUEUE]].leave(old, self.rows)
+            self._ready[old[QUEUE]].leave(old, self.shelf)
         elif state == LATER:
             self._later_stale += 1
             if self._later_stale > SLACK and self._later_stale * 2 > len(self._later):
-                self._later = [entry for entry in self._later if self.rows.get(entry[3][ID]) is entry[3]]
+                self._later = [entry for entry in self._later if stands(self.shelf, *entry[1:])]
                 heapify(self._later)
                 self._later_stale = 0
         else:
-            self.by_end.leave(self.rows)
-
-
-def _stands(row: Row, read: Standing) -> bool:
-    """Whether a job stands as it was read. `seq` tells a deleted job from one that was given its id."""
-    return row[VERSION] == read.version and row[SEQ] == read.seq  # type: ignore[no-any-return]
+            self.by_end.leave(self.shelf)
 
 
 def _changed_beside(row: Row, write: Write, final: bool) -> Row:
@@ -294,7 +287,7 @@ def _changed_beside(row: Row, write: Write, final: bool) -> Row:
 
 
 def same(stored: Standing, read: Standing) -> bool:
-    """Whether two standings are the same one of a job: `_stands` of records."""
+    """Whether two standings are the same one of a job. `seq` tells a deleted job from one that was given its id."""
     return stored is read or (stored.version == read.version and stored.seq == read.seq)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 from actors.core.errors import BadOption
 from actors.core.job import FINAL, JobRecord
 from actors.store.memory.jobs import BUSY, Jobs
+from actors.store.memory.rows import SEQ, Row
+from actors.store.memory.rows import record as as_record
 from actors.store.port import Page, Query
 
 FEW: Final = 4  # with this many times as many jobs in all, sorting the finished ones beats walking all
@@ -18,7 +21,8 @@ def find(jobs: Jobs, query: Query) -> Page:
     """One page. Walks the index that fits: a rare match among very many jobs costs a scan."""
     after = None if query.after is None else _read_cursor(query.after, query.order)
     found: list[JobRecord] = []
-    for record in _walk(jobs, query, after):
+    for row in _walk(jobs, query, after):
+        record = as_record(row)
         if _matches(record, query):
             if len(found) == query.limit:
                 return Page(found, _cursor(found[-1], query.order) if found else query.after)
@@ -26,25 +30,22 @@ def find(jobs: Jobs, query: Query) -> Page:
     return Page(found, None)
 
 
-def _walk(jobs: Jobs, query: Query, after: tuple[int, int] | None) -> Iterable[JobRecord]:
+def _walk(jobs: Jobs, query: Query, after: tuple[int, int] | None) -> Iterable[Row]:
     """All jobs that may match, in the order asked for."""
+    shelf = jobs.shelf
     if query.order == "finished":
-        return jobs.by_end.latest(jobs.rows, after)
-    few: Iterable[JobRecord] | None = None
+        return jobs.by_end.latest(shelf, after)
+    few: Iterable[Row] | None = None
     if query.states is not None:
         if query.states == {BUSY}:
             few = jobs.running()
-        elif query.states <= FINAL and len(jobs.by_end) * FEW < len(jobs.rows):
-            few = jobs.by_end.latest(jobs.rows, None)
+        elif query.states <= FINAL and len(jobs.by_end) * FEW < len(shelf):
+            few = jobs.by_end.latest(shelf, None)
     below = None if after is None else after[1]
     if few is None:
-        return jobs.by_age.newest(jobs.rows, below)
-    rest = [record for record in few if below is None or record.standing.seq < below]
-    return sorted(rest, key=_seq, reverse=True)
-
-
-def _seq(record: JobRecord) -> int:
-    return record.standing.seq
+        return shelf.newest(below)
+    rest = [row for row in few if below is None or row[SEQ] < below]
+    return sorted(rest, key=itemgetter(SEQ), reverse=True)
 
 
 def _matches(record: JobRecord, query: Query) -> bool:

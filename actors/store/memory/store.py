@@ -21,7 +21,7 @@ from actors.store.memory import pages
 from actors.store.memory.delta import Delta
 from actors.store.memory.jobs import Jobs, same
 from actors.store.memory.log import Log
-from actors.store.memory.rows import HOLDER, PRIORITY, QUEUE, STATE
+from actors.store.memory.rows import PRIORITY, QUEUE, STATE, record
 from actors.store.memory.timetable import Timetable
 from actors.store.port import (
     FIRST_LEASE,
@@ -189,7 +189,7 @@ class MemoryStore:
                 if f"paused/{claim.queue}" not in self._settings:
                     jobs.claim(claim, batch.types, delta, outcome.claimed)
         for id, reason in jobs.stopping.items():
-            if jobs.rows[id][HOLDER] in (holder, None):
+            if jobs.shelf[id].standing.holder in (holder, None):
                 outcome.stops.append((id, reason))
         if noted is not None and (rows := noted + rows_of(batch, outcome, promoted or ())):
             self._log.append(batch.now, holder, rows)
@@ -229,7 +229,7 @@ class MemoryStore:
         for write in batch.writes:
             if write.group not in lost:
                 id = write.job.spec.id
-                record = self._jobs.current.get(id)
+                record = self._jobs.shelf.get(id)
                 if record is not None and same(standings.get(id, record.standing), write.job.standing):
                     standings[id] = write.after
                 elif write.group:
@@ -240,8 +240,8 @@ class MemoryStore:
 
     async def get(self, ids: Sequence[str]) -> dict[str, JobRecord]:
         """The jobs with these ids; unknown ids are absent."""
-        current = self._jobs.current
-        return {id: current[id] for id in ids if id in current}
+        shelf = self._jobs.shelf
+        return {id: shelf[id] for id in ids if id in shelf}
 
     async def find(self, query: Query) -> Page:
         """One page of the jobs that match; always full unless it is the last."""
@@ -250,7 +250,7 @@ class MemoryStore:
     async def export(self, after: int, limit: int) -> list[Kept]:
         """The next jobs above `after`, with their keys; looks at all keys for every page."""
         jobs = self._jobs
-        return jobs.keys.of(list(islice(jobs.by_age.oldest(jobs.rows, after), limit)))
+        return jobs.keys.of([record(row) for row in islice(jobs.shelf.oldest(after), limit)])
 
     async def counts(self) -> Counts:
         """All counters, kept by what each commit changed."""
@@ -265,7 +265,7 @@ class MemoryStore:
     async def recount(self) -> Recount:
         """All counters, and all jobs counted one by one."""
         there: Counter[tuple[str, int, State]] = Counter()
-        for row in self._jobs.rows.values():
+        for row in self._jobs.shelf.oldest(0):
             there[row[QUEUE], row[PRIORITY], row[STATE]] += 1
         return Recount(counts=await self.counts(), jobs=there)
 
@@ -285,7 +285,7 @@ class MemoryStore:
         """Drop idempotency keys and unique keys that have expired or whose jobs are gone, and the event log's old
         part.
         """
-        self._jobs.keys.sweep(now, self._jobs.rows)
+        self._jobs.keys.sweep(now, self._jobs.shelf)
         self._log.sweep(now)
 
     # The event log
