@@ -25,7 +25,7 @@ from actors.core.lifecycle import advance
 from actors.store.memory import MemoryStore, lanes
 from actors.store.memory.lanes import Ready
 from actors.store.memory.rows import BEHIND, ID, Row
-from actors.store.memory.shelf import BITS, Shelf
+from actors.store.memory.shelf import Shelf
 from actors.store.port import FIRST_LEASE, Batch, Claim, Insert, Query, Stop, Write
 from actors.testing import check_store
 from actors.testing.conformance.rig import Check
@@ -239,7 +239,7 @@ async def test_what_was_called_off_while_it_waited_is_forgotten() -> None:
 
 
 async def test_the_collector_does_not_walk_jobs_that_only_wait() -> None:
-    store, jobs = MemoryStore(), 20 << BITS
+    store, jobs = MemoryStore(), 20_000
     await store.open("one", NOW)
     await store.commit("one", 1, Batch(now=NOW, inserts=[_insert(n) for n in range(jobs)]))
     gc.collect()
@@ -248,7 +248,7 @@ async def test_the_collector_does_not_walk_jobs_that_only_wait() -> None:
     outcome = await store.commit("one", 2, batch)
     assert [job.id for job in outcome.claimed] == [f"job-{n}" for n in range(100)]
     walked = sum(len(given) for given in gc.get_objects() if isinstance(given, dict | list) and _rows_in(given))
-    assert walked <= 2 << BITS, "those among which something moved"
+    assert walked <= 2_048, "those among which something moved"
 
 
 def _rows_in(given: dict[object, object] | list[object]) -> bool:
