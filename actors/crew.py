@@ -45,7 +45,9 @@ class Crew:
         self._suspended = False
         self._wake_watch, self._watch_wakes = trio.open_memory_channel[None](1)
         self._jobs: trio.MemoryReceiveChannel[list[JobRecord]]
-        self._rest: trio.MemorySendChannel[list[JobRecord]]
+        self._rest: trio.MemorySendChannel[list[JobRecord]]  # its other end
+        self._calls: trio.MemoryReceiveChannel[list[JobRecord]]  # where idle workers wait
+        self._call: trio.MemorySendChannel[list[JobRecord]]  # its other end
         self._no_more_jobs = trio.Event()
         self._nursery: trio.Nursery
 
@@ -55,12 +57,11 @@ class Crew:
         """
         send, receive = trio.open_memory_channel[list[JobRecord]](math.inf)
         send_stop, stops = trio.open_memory_channel[tuple[JobRecord, Reason] | None](math.inf)
-        self._jobs, self._rest = receive.clone(), send.clone()
-        tell(
-            self.desk.inbox,
-            Hire(Lane(queue=self.queue, capacity=self.size, jobs=send, unstarted=receive, stops=send_stop)),
-        )
-        with self._jobs, self._rest, stops, self._wake_watch, self._watch_wakes:
+        call, self._calls = trio.open_memory_channel[list[JobRecord]](0)
+        self._jobs, self._rest, self._call = receive.clone(), send.clone(), call.clone()
+        lane = Lane(queue=self.queue, capacity=self.size, jobs=send, unstarted=receive, idle=call, stops=send_stop)
+        tell(self.desk.inbox, Hire(lane))
+        with self._jobs, self._rest, self._calls, self._call, stops, self._wake_watch, self._watch_wakes:
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._watch)
                 watching.start_soon(self._pass_stops_on, stops)
@@ -89,6 +90,7 @@ class Crew:
         async for stop in stops:
             if stop is None:
                 self._rest.close()
+                self._call.close()
                 self._no_more_jobs.set()
             else:
                 self._stop(*stop)
@@ -146,7 +148,11 @@ class Crew:
 
     async def receive(self) -> list[JobRecord]:
         """The next list of jobs, the next job last; `trio.EndOfChannel` when there will be none."""
-        return await self._jobs.receive()
+        waiting = self.take_waiting()
+        if waiting is None:
+            return await self._calls.receive()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return waiting
 
     def take_waiting(self) -> list[JobRecord] | None:
         """A list that waits already (None: none does), without the turn of the loop that `receive` gives to others."""
@@ -154,10 +160,14 @@ class Crew:
             return self._jobs.receive_nowait()
         except trio.WouldBlock:
             return None
+        except trio.EndOfChannel:
+            return None  # those that were called last may still come
 
     def pass_on(self, rest: list[JobRecord]) -> bool:
         """Give jobs that nobody has started to another worker; False when the shutdown has begun."""
         try:
+            self._call.send_nowait(rest)
+        except trio.WouldBlock:
             self._rest.send_nowait(rest)
         except trio.ClosedResourceError:
             return False

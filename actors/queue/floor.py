@@ -84,9 +84,12 @@ class Floor:
             lane.dry = False
 
     def patience(self, now: int) -> float:
-        """Seconds until unstarted jobs are to be looked at."""
+        """Seconds until unstarted jobs or idle workers are to be looked at."""
         if len(self._suspects) > 1:
             return 0.0
+        looks = [lane.look_again for lane in self._lanes.values() if lane.look_again is not None]
+        if looks and self.claiming:
+            return min(looks) / 1e6
         waiting = [lane.waiting_since for lane in self._lanes.values() if lane.waiting_since is not None]
         return max(0.0, (min(*waiting, now) + TAKE_BACK_AFTER - now) / 1e6) if waiting else math.inf
 
@@ -100,6 +103,9 @@ class Floor:
         if self._alone is not None or self._suspects:
             return
         for lane in self._lanes.values():
+            if lane.look_again is not None:
+                lane.look_again = None
+                lane.call_idle(batch.now)
             if not lane.dry and (wanted := lane.wanted(batch.now)):
                 batch.claims.append(Claim(queue=lane.queue, limit=wanted))
 

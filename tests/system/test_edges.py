@@ -54,7 +54,7 @@ async def test_a_list_that_is_passed_on_while_the_queue_closes_the_channel_is_gi
                 await front.start(crew.run)
                 lane = inbox.receive_nowait().lane
                 await wait_all_tasks_blocked()
-                lane.jobs.send_nowait([running(id) for id in ids])  # the parked worker has it, and has not looked at it
+                lane.idle.send_nowait([running(id) for id in ids])  # the idle worker has it, and has not looked at it
                 lane.close()
                 await wait_all_tasks_blocked()
                 front.cancel_scope.cancel()

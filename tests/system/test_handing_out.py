@@ -58,6 +58,52 @@ async def test_long_jobs_are_not_claimed_ahead(memory, autojump_clock):
     assert "job:interrupted" not in names
 
 
+@pytest.mark.parametrize("many", [150, 1_200])
+async def test_slow_jobs_after_a_bustle_of_quick_ones_all_start_at_once(memory, autojump_clock, many):
+    jobs, started = actors.Registry(), list[float]()
+
+    @jobs.job()
+    async def quick() -> None:
+        await trio.lowlevel.checkpoint()
+
+    @jobs.job()
+    async def slow() -> None:
+        started.append(trio.current_time())
+        await trio.sleep(10)
+
+    async with memory(jobs, queues={"default": 1_500}) as system:
+        for _ in range(4):
+            await finish(system, *[quick() for _ in range(300)])
+            came, number = trio.current_time(), len(started)
+            await system.enqueue_many([slow() for _ in range(many)])
+            await trio.sleep(5)
+            assert len(started) == number + many
+            assert max(started) - came <= 0.02
+            await trio.sleep(10)
+
+
+async def test_a_crowd_of_idle_workers_leaves_room_for_what_is_more_urgent(memory, autojump_clock):
+    jobs, started = actors.Registry(), list[str]()
+
+    @jobs.job()
+    async def work(name: str) -> None:
+        started.append(name)
+        if len(started) == 1:
+            ctx_enqueue()
+        await trio.sleep(1)
+
+    async with memory(jobs, queues={"default": 0}) as system, trio.open_nursery() as nursery:
+
+        def ctx_enqueue() -> None:
+            nursery.start_soon(lambda: system.enqueue(work("urgent"), priority="critical"))
+
+        await system.enqueue_many([work("one of many") for _ in range(3_000)])
+        system.queues["default"].set_workers(3_000)
+        await trio.sleep(0.5)
+        assert len(started) == 3_000
+        assert started.index("urgent") <= 1_500
+
+
 async def test_a_thread_that_its_middleware_gives_up_on_frees_its_place(tmp_path):
     jobs = actors.Registry()
 
