@@ -26,7 +26,7 @@ MOST_PREFETCH: Final = 250  # jobs claimed ahead at most: what priority may slip
 QUICK: Final = 20_000  # microseconds from claim to end: what takes longer is not worth claiming ahead for
 BUSTLE: Final = 128  # jobs that ended quickly in such a window: from 25 000/s on idle workers are not called for all
 MOST_AT_ONCE: Final = 500  # jobs claimed per tick: the first of them may have ended before the last one is needed
-MOST_IN_A_BUSTLE: Final = 175  # jobs claimed per tick then: what is more only pushes the others out of the caches
+MOST_IN_A_BUSTLE: Final = 200  # jobs claimed per tick then: what is more only pushes the others out of the caches
 TAKE_BACK_AFTER: Final = 20_000  # microseconds an unstarted claim may wait while nothing moves
 
 
