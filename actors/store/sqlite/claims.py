@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from actors.core.job import JobRecord, Standing
+from actors.core.job import NO_DETAILS, Details, JobRecord, JobSpec, Standing
 from actors.core.lifecycle import PROMOTION, Bulk, bulk_claim
 from actors.store.port import Claim
-from actors.store.sqlite.rows import SPEC, load, make_spec, one_json, to_json
+from actors.store.sqlite.rows import SPEC, load, one_json, to_json
 from actors.store.sqlite.schema import PENDING, SCHEDULED
 from actors.store.sqlite.tally import Tally
 
@@ -31,6 +31,7 @@ _READY: Final = f"""FROM standing s INDEXED BY ready CROSS JOIN job j ON j.seq =
     AND NOT EXISTS (SELECT 1 FROM setting WHERE key = 'paused/' || ?{{queue}})
     ORDER BY s.priority DESC, s.front, s.run_at, s.seq LIMIT ?{{limit}}"""
 _NAMES: Final = (*SPEC.replace("j.", "").split(", "), "seq", "version", "attempt", "runs", "crashes", "run_at")
+QUEUE, PRIORITY, SEQ = (_NAMES.index(name) for name in ("queue", "priority", "seq"))
 _COLUMNS: Final = f"{SPEC}, s.seq, s.version, s.attempt, s.runs, s.crashes, s.run_at".split(", ")
 # whether the side tables may have something of it: it ran before, or died and was replayed
 _SEASONED: Final = "s.runs > 0 OR EXISTS (SELECT 1 FROM attempt_error WHERE seq = s.seq)"
@@ -106,37 +107,54 @@ def _take(
     rows = _ready(connection, limits, types) if limits else []
     if not rows:
         return []
-    seqs = [row[11] for row in rows]
-    _apply(connection, bulk, seqs)
+    _apply(connection, bulk, [row[SEQ] for row in rows])
     sets, adds = cast("dict[str, Any]", bulk.sets), bulk.adds
     state, started_at, finished_at, taker = bulk.target, sets["started_at"], sets["finished_at"], sets["holder"]
     versions, attempts, runs, crashes = (adds.get(name, 0) for name in ("version", "attempt", "runs", "crashes"))
     claimed: list[JobRecord] = []
     seasoned: dict[int, int] = {}
-    taken: Counter[tuple[str, int]] = Counter()
     for row in rows:
-        spec = make_spec(row[:11])
-        seq, version, attempt, run, crash, run_at, old = row[11:]
-        standing = Standing(
-            seq,
-            state,
-            version + versions,
-            attempt + attempts,
-            run + runs,
-            crash + crashes,
-            run_at,
-            started_at,
-            finished_at,
-            taker,
-        )
+        # fmt: off
+        (
+            id, type, payload, queue, priority, front, max_attempts, timeout, created_at, owner, details,
+            seq, version, attempt, run, crash, run_at, old,
+        ) = row
+        # fmt: on
         if old:
             seasoned[seq] = len(claimed)
-        claimed.append(JobRecord(spec, standing))
-        taken[spec.queue, spec.priority] += 1
+        claimed.append(
+            JobRecord(
+                JobSpec(
+                    id,
+                    type,
+                    payload,
+                    queue,
+                    priority,
+                    front,
+                    max_attempts,
+                    None if timeout is None else float(timeout),
+                    created_at,
+                    owner,
+                    NO_DETAILS if details is None else Details.from_json(details),
+                ),
+                Standing(
+                    seq,
+                    state,
+                    version + versions,
+                    attempt + attempts,
+                    run + runs,
+                    crash + crashes,
+                    run_at,
+                    started_at,
+                    finished_at,
+                    taker,
+                ),
+            )
+        )
     if seasoned:
         for record in load(connection, seasoned):
             claimed[seasoned[record.standing.seq]] = record
-    for (queue, priority), jobs in taken.items():
+    for (queue, priority), jobs in Counter([(row[QUEUE], row[PRIORITY]) for row in rows]).items():
         tally.leave(queue, priority, bulk.source, jobs)
         tally.enter(queue, priority, bulk.target, jobs)
     return claimed

@@ -90,14 +90,13 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Ta
         raise Mismatch  # the second step of a job must find the first one made
     alike: dict[tuple[Any, ...], dict[str, int | None]] = {}
     others: list[Write] = []
-    left: list[tuple[str, int, State]] = []
-    entered: list[tuple[str, int, State]] = []
+    moves: dict[tuple[str, int, State, State], int] = {}
     errors: list[tuple[int, str]] = []
     fresh: list[tuple[int, str | None]] = []
     waiting = False
     for write in writes:
         spec, was, after = write.job.spec, write.job.standing, write.after
-        finished_at = after.finished_at
+        seq, finished_at = was.seq, after.finished_at
         if after.run_at == was.run_at and after.started_at == was.started_at:
             change = (
                 after.state,
@@ -111,20 +110,22 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], tally: Ta
             )
             seqs = alike.get(change)
             if seqs is None:
-                alike[change] = {str(was.seq): finished_at}
+                alike[change] = {str(seq): finished_at}
             else:
-                seqs[str(was.seq)] = finished_at
+                seqs[str(seq)] = finished_at
         else:
             others.append(write)
-        left.append((spec.queue, spec.priority, was.state))
-        entered.append((spec.queue, spec.priority, after.state))
+        move = (spec.queue, spec.priority, was.state, after.state)
+        moves[move] = moves.get(move, 0) + 1
         if write.error is not None:
-            errors.append((was.seq, write.error.to_json()))
+            errors.append((seq, write.error.to_json()))
         if write.step == "replay":
-            fresh.append((was.seq, write.result))
-        waiting = waiting or finished_at is None
-    tally.leave_all(left)
-    tally.enter_all(entered)
+            fresh.append((seq, write.result))
+        if finished_at is None:
+            waiting = True
+    for (queue, priority, left, entered), jobs in moves.items():
+        tally.leave(queue, priority, left, jobs)
+        tally.enter(queue, priority, entered, jobs)
     for change, seqs in alike.items():
         if len(seqs) >= _ALIKE and connection.execute(
             _APPLY_ALIKE, (*change[:-1], to_json(seqs), change[-1])
