@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
 from actors.core.job import Standing
@@ -345,10 +346,12 @@ def test_a_broken_promise_is_told(name: str, monkeypatch: Patch, request: pytest
             return self.stores[0]
 
     mutation.apply(monkeypatch)
-    with pytest.raises(Broken) as told:
+    with pytest.raises((Broken, FlakyFailure)) as told:
         run_state_machine_as_test(Broke, settings=plan(EXAMPLES, STEPS, **QUICK))
-    if told.value.number not in mutation.numbers:  # a fault of its own: it tells the history
-        raise told.value
+    # a fault that does not come back in the same history has been found all the same
+    found = told.value.exceptions if isinstance(told.value, FlakyFailure) else (told.value,)
+    if not any(isinstance(one, Broken) and one.number in mutation.numbers for one in found):
+        raise told.value  # a fault of its own: it tells the history
 
 
 def test_every_invariant_but_those_of_pure_functions_has_a_mutation() -> None:
