@@ -41,7 +41,7 @@ class Crew:
         self.cut_at = math.inf  # when the shutdown stops the bodies, by trio's clock
         self.lapsed_at: int | None = None  # what was claimed before is no longer this process's
         self._hired = 0  # workers, less the stuck ones
-        self._ended: list[Ended] = []  # reported, and not yet read by the queue
+        self._ended: list[Ended] = []  # not yet read by the queue
         self._suspended = False
         self._wake_watch, self._watch_wakes = trio.open_memory_channel[None](1)
         self._jobs: trio.MemoryReceiveChannel[list[JobRecord]]
@@ -83,8 +83,8 @@ class Crew:
                 rest = self._jobs.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 return
-            if rest:  # (an empty list wakes a worker that is one too many)
-                self.report([Ended(job, now, None, Stopped("shutdown")) for job in rest])
+            for job in rest:  # (an empty list wakes a worker that is one too many)
+                self.end(Ended(job, now, None, Stopped("shutdown")))
 
     async def _pass_stops_on(self, stops: trio.MemoryReceiveChannel[tuple[JobRecord, Reason] | None]) -> None:
         async for stop in stops:
@@ -173,12 +173,11 @@ class Crew:
             return False
         return True
 
-    def report(self, ended: list[Ended], suspended: bool = False) -> None:
-        """Tell the queue; what others report before it reads that goes with it."""
-        unread = bool(self._ended)
-        self._ended += ended
+    def end(self, ended: Ended, suspended: bool = False) -> None:
+        """A run is over: tell the queue. What else ends before it reads that goes with it."""
         self._suspended = suspended
-        if not unread:
+        self._ended.append(ended)
+        if len(self._ended) == 1:
             try:
                 tell(self.desk.inbox, Report(self._take_report))
             except ShuttingDown:

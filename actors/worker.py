@@ -11,7 +11,7 @@ import contextvars
 import math
 from collections.abc import Awaitable
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -45,12 +45,8 @@ def job_on(frame: FrameType | None) -> JobRecord | None:
     return None
 
 
-class _Suspended(NamedTuple):
-    """A job whose body has suspended, and what is left of the body."""
-
-    run: Run
-    call: ThreadCall | None
-    body: Awaitable[Any]
+_Suspended = tuple[Run, ThreadCall | None, Awaitable[Any]]
+"""A job whose body has suspended, and what is left of the body."""
 
 
 class Foreman(Protocol):
@@ -76,8 +72,8 @@ class Foreman(Protocol):
         """Give jobs that nobody has started to another worker; False when the shutdown has begun."""
         ...
 
-    def report(self, ended: list[Ended], suspended: bool = False) -> None:
-        """Tell the queue."""
+    def end(self, ended: Ended, suspended: bool = False) -> None:
+        """Tell the queue. `suspended`: since its worker took its list, it has seen a body suspend."""
         ...
 
     def check_stopped_early(self, run: Run) -> None:
@@ -114,7 +110,6 @@ class Worker:
         self.processed = 0
         self._run: Run | None = None
         self._list: list[JobRecord] = []  # what is left of it, the next job last
-        self._ended: list[Ended] = []  # not yet reported
         self._scope = trio.CancelScope()
         self._suspended_lately = False  # a body of the list under way did
         self._lingering: tuple[Run, ThreadCall] | None = None
@@ -149,7 +144,6 @@ class Worker:
                                     break
                         else:
                             had_a_turn = self._suspended_lately  # the loop, since this worker took its list
-                            self._report()
                             self._suspended_lately = False
                             if self.crew.leave():
                                 return
@@ -160,7 +154,6 @@ class Worker:
             pass
         finally:
             self._give_the_rest_back()
-            self._report()
             self.crew.gone(self.number)
 
     # One job
@@ -190,7 +183,7 @@ class Worker:
             except StopIteration as stop:
                 given = stop.value
             else:
-                return _Suspended(run, call, drive(body, step, trap))
+                return run, call, drive(body, step, trap)
             if given is not None:
                 result = result_text(given)
         except BaseException as raised:
@@ -200,12 +193,12 @@ class Worker:
 
     async def _go_on(self, rest: _Suspended) -> None:
         """Await the rest of a body that has suspended."""
-        run, call = rest.run, rest.call
+        run, call, body = rest
         error: BaseException | None = None
         result: str | None = None
         try:
             self._expose(run)
-            given = await rest.body
+            given = await body
             if given is not None:
                 result = result_text(given)
         except BaseException as raised:
@@ -221,14 +214,13 @@ class Worker:
     def _expose(self, run: Run) -> None:
         """The body waits for something: from now on it can be stopped, and others need not wait for it."""
         run.scope = self._scope
-        self.crew.running[run.job.spec.id, run.fence] = run
+        self.crew.running[run.job.spec.id, run.job.standing.runs] = run
         self._suspended_lately = True
         if (timeout := run.job.spec.timeout) is not None:
             self._scope.deadline = trio.current_time() + timeout
             self.crew.watch()
         if self._list:
             self._pass_on()
-        self._report()
 
     def _pass_on(self) -> None:
         rest, self._list = self._list, []
@@ -246,13 +238,16 @@ class Worker:
                 kept = what_is_kept(error, job, now)
         if run.scope is not None:
             run.scope = None
-            del crew.running[job.spec.id, run.fence]
+            del crew.running[job.spec.id, job.standing.runs]
             if job.spec.timeout is not None:
                 self._scope.deadline = math.inf
         self._run = None
         self.processed += 1
         left = run.stuck or run.abandoned or crew.is_late()
-        self._ended.append(Ended(job, now, result, error, kept, run.children or (), run.take(), left, run.stuck))
+        crew.end(
+            Ended(job, now, result, error, kept, run.children or (), run.take(), left, run.stuck),
+            self._suspended_lately,
+        )
         if run.stuck:
             crew.return_stuck()
 
@@ -301,14 +296,7 @@ class Worker:
             )
         self._finish(run, result, error)
 
-    # Reports
-
     def _give_the_rest_back(self) -> None:
         now = self.crew.desk.clock.now()
         while self._list:
-            self._ended.append(Ended(self._list.pop(), now, None, Stopped("shutdown")))
-
-    def _report(self) -> None:
-        if self._ended:
-            ended, self._ended = self._ended, []
-            self.crew.report(ended, self._suspended_lately)
+            self.crew.end(Ended(self._list.pop(), now, None, Stopped("shutdown")))

@@ -82,9 +82,13 @@ class Lane:
     def hand_out(self, claimed: list[JobRecord], now: int) -> None:
         """Send claimed jobs to the workers, in claim order, in a few lists (the next job last). Never waits."""
         self.out += len(claimed)
-        size = 1 if self.suspends else min(LONGEST_LIST, -(-len(claimed) // LISTS_PER_TURN))
-        for start in range(0, len(claimed), size):
-            self.jobs.send_nowait(claimed[start : start + size][::-1])
+        if self.suspends:
+            for job in claimed:
+                self.jobs.send_nowait([job])
+        else:
+            size = min(LONGEST_LIST, -(-len(claimed) // LISTS_PER_TURN))
+            for start in range(0, len(claimed), size):
+                self.jobs.send_nowait(claimed[start : start + size][::-1])
         self.call_idle(now)
         if self.out > self.capacity and self.waiting_since is None:
             self.waiting_since, self.moved = now, 0
