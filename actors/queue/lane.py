@@ -96,12 +96,15 @@ class Lane:
     def call_idle(self, now: int) -> None:
         """Call idle workers for the lists that wait, the first ones first."""
         lists = calls = self.unstarted.statistics().current_buffer_used
-        if lists and self.suspends and (quick := self._quick(now)) >= BUSTLE:
+        if not lists:
+            return
+        idle = self.idle.statistics().tasks_waiting_receive
+        if self.suspends and (quick := self._quick(now)) >= BUSTLE:
             # each busy worker will come for one, and so will each that is called now
-            busy = self.out - lists
+            busy = self.capacity - idle
             calls = max(lists - min(MOST_PREFETCH, quick), -(-(lists - busy) // 2))
             self.look_again = PREFETCH_WINDOW  # unless they are held up
-        for _ in range(min(calls, self.idle.statistics().tasks_waiting_receive)):
+        for _ in range(min(calls, idle)):
             self.idle.send_nowait(self.unstarted.receive_nowait())
 
     def resize(self, capacity: int, now: int) -> None:
