@@ -85,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description="How fast the system is on this machine.")
     parser.add_argument("part", nargs="*", help=f"some of {', '.join(PARTS)}; all but peers when none is given")
     parser.add_argument("--peers", action="store_true", help="the peers of the extra `bench` that are installed, too")
-    parser.add_argument("--peer-python", metavar="PYTHON", help="an interpreter with those that need a newer Python")
+    parser.add_argument(
+        "--peer-python",
+        metavar="PYTHON",
+        help="an interpreter with the extra `bench-other`: peers that need a newer Python or an older client",
+    )
     parser.add_argument("--store", action="append", choices=STORES, help="several times; all that are there (default)")
     parser.add_argument("--runs", type=_count, help="measurements of each figure, interleaved (3)")
     parser.add_argument("--jobs", type=_count, help="jobs per measurement of throughput (50 000)")
