@@ -48,6 +48,8 @@ CLEARED_AT_ONCE = 500  # jobs per tick
 class Handle(Generic[R_co]):
     """A job that was accepted (`JobHandle`)."""
 
+    __slots__ = ("_created", "_id", "_links")
+
     def __init__(self, id: str, created: bool, links: Links) -> None:
         self._id = id
         self._created = created

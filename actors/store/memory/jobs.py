@@ -116,12 +116,12 @@ class Jobs:
 
     def insert(self, inserts: list[Insert], at: int, lost_groups: set[int], outcome: Outcome) -> bool:
         """Make new jobs; whether there are any."""
-        shelf, now, ready = self.shelf, self.now, self._ready
+        numbers, shards, now, ready = self.shelf.numbers, self.shelf.shards, self.now, self._ready
         before = seq = self._seq
         for index, insert in enumerate(inserts):
             spec, new = insert.spec, insert.standing
             keyed = insert.unique is not None or insert.idempotency is not None
-            if keyed or spec.id in shelf.numbers or insert.limit is not None or insert.group:
+            if keyed or spec.id in numbers or insert.limit is not None or insert.group:
                 refusal = self._refusal(insert, at, lost_groups)
                 if refusal is not None:
                     outcome.refused[index] = refusal
@@ -132,7 +132,10 @@ class Jobs:
                 row = (*row[:BEHIND], *packed(past)[BEHIND:])
                 if past.stop is not None:
                     self.stopping[spec.id] = past.stop
-            shelf.put(row)
+            if seq >> BITS == len(shards):
+                shards.append({})
+            shards[seq >> BITS][seq] = row
+            numbers[spec.id] = seq
             now[spec.queue, spec.priority, new.state] += 1
             if new.state == READY:
                 lanes = ready.get(spec.queue)
