@@ -103,9 +103,6 @@ class Floor:
         if self._alone is not None or self._suspects:
             return
         for lane in self._lanes.values():
-            if lane.look_again is not None:
-                lane.look_again = None
-                lane.call_idle(batch.now)
             if not lane.dry and (wanted := lane.wanted(batch.now)):
                 batch.claims.append(Claim(queue=lane.queue, limit=wanted))
 
@@ -185,10 +182,14 @@ class Floor:
     # Giving back
 
     def take_back(self, turn: Turn) -> None:
-        """Give back what was claimed ahead and waits for nothing; and all but the first of those that run alone."""
+        """Give back what was claimed ahead and waits for nothing; and all but the first of those that run alone.
+
+        Call idle workers for what was left to busy ones.
+        """
         self._give_back(turn, self._suspects[1:])
         del self._suspects[1:]
         for lane in self._lanes.values():
+            lane.look(turn.batch.now)
             if lane.waiting_since is not None:
                 self._give_back(turn, lane.take_back(turn.batch.now))
 

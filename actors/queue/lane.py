@@ -93,6 +93,12 @@ class Lane:
         if self.out > self.capacity and self.waiting_since is None:
             self.waiting_since, self.moved = now, 0
 
+    def look(self, now: int) -> None:
+        """Once a tick: what was put off is looked at."""
+        if self.look_again is not None:
+            self.look_again = None
+            self.call_idle(now)
+
     def call_idle(self, now: int) -> None:
         """Call idle workers for the lists that wait, the first ones first."""
         lists = calls = self.unstarted.statistics().current_buffer_used
@@ -103,7 +109,8 @@ class Lane:
             # each busy worker will come for one, and so will each that is called now
             busy = self.capacity - idle
             calls = max(lists - min(MOST_PREFETCH, quick), -(-(lists - busy) // 2))
-            self.look_again = PREFETCH_WINDOW  # unless they are held up
+            if calls < min(lists, idle):
+                self.look_again = PREFETCH_WINDOW  # unless they are held up
         for _ in range(min(calls, idle)):
             self.idle.send_nowait(self.unstarted.receive_nowait())
 
@@ -150,6 +157,7 @@ class Lane:
 
     def close(self) -> None:
         """No more jobs: idle workers end. Bodies that run can still be stopped."""
+        self.look_again = None
         self.jobs.close()
         self.unstarted.close()
         self.idle.close()

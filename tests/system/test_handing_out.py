@@ -9,6 +9,7 @@ import pytest
 import trio
 
 import actors
+from actors.queue import Message, Queue
 from actors.store.memory import MemoryStore
 from actors.store.port import Batch, Outcome
 
@@ -102,6 +103,43 @@ async def test_a_crowd_of_idle_workers_leaves_room_for_what_is_more_urgent(memor
         await trio.sleep(0.5)
         assert len(started) == 3_000
         assert started.index("urgent") <= 1_500
+
+
+class FullOnce(MemoryStore):
+    """There is no room for what the second claim would write."""
+
+    claims = 0
+
+    async def commit(self, holder: str, tick: int, batch: Batch) -> Outcome:
+        self.claims += bool(batch.claims)
+        if batch.claims and self.claims == 2:
+            raise actors.StoreFull("no room")
+        return await super().commit(holder, tick, batch)
+
+
+async def test_a_crowd_of_idle_workers_waits_for_room_and_does_not_turn_in_circles(memory, autojump_clock, monkeypatch):
+    jobs, started, turns = actors.Registry(), list[int](), list[int]()
+
+    @jobs.job()
+    async def work(number: int) -> None:
+        started.append(number)
+        await trio.sleep(10)
+
+    turn = Queue._turn
+
+    async def counted(queue: Queue, messages: list[Message]) -> None:
+        turns.append(len(messages))
+        assert len(turns) < 1_000
+        await turn(queue, messages)
+
+    monkeypatch.setattr(Queue, "_turn", counted)
+    async with memory(jobs, store=FullOnce(), queues={"default": 0}) as system:
+        await system.enqueue_many([work(number) for number in range(2_000)])
+        system.queues["default"].set_workers(2_000)
+        await trio.sleep(0.5)
+        assert len(started) == 500  # of the first claim
+        await trio.sleep(5)
+        assert len(started) == 2_000
 
 
 async def test_a_thread_that_its_middleware_gives_up_on_frees_its_place(tmp_path):
