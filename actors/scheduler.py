@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Literal, assert_never
 
 import attrs
@@ -30,16 +30,17 @@ from actors.core.events import Event
 from actors.core.job import UNFINISHED, JobRecord
 from actors.core.options import Options
 from actors.core.registry import Registry
-from actors.core.schedule import Due, Timing, due, keep_anchor, next_slot, overlap
+from actors.core.schedule import Due, Timing, keep_anchor
 from actors.core.value import value
 from actors.hub import Message as HubMessage
 from actors.hub import Tell
-from actors.intake import Intake, Order
+from actors.intake import Intake
 from actors.mailbox import Reply, answer, ask, command, decline, refuse, refusing_the_rest, tell
 from actors.queue import Act, Fire, Firing, Keep
 from actors.queue import Message as QueueMessage
+from actors.slots import Slots, move_on, past_no_slot
 from actors.store.port import ScheduleMove, ScheduleRecord, SlotRecord, Store
-from actors.timetable import ScheduleInfo, Stored, definition, quiet, until
+from actors.timetable import ScheduleInfo, Stored, definition
 
 log = logging.getLogger("actors")
 
@@ -134,8 +135,8 @@ class Scheduler:
         self._hub = hub
         self._inbox = inbox
         self._callables = Callables(clock)
+        self._slots = Slots(registry, intake)
         self._read: dict[str, Stored] = {}  # what was decoded, by name
-        self._queueing: set[str] = set()  # schedules of which a slot waits for the run before it
         self._unreadable: dict[str, str] = {}  # definitions that this program can't decode, by name
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -187,7 +188,7 @@ class Scheduler:
             if slots >= FIRED_AT_ONCE:
                 break
             name = stored.name
-            coming = self._look(stored, now)
+            coming = self._slots.look(stored, now)
             if isinstance(coming, Due):
                 found.append((stored, coming))
                 slots += len(coming.fire) + len(coming.missed)
@@ -200,7 +201,7 @@ class Scheduler:
         firings: list[Firing] = []
         for stored, coming in found:
             last = stored.record.last_job
-            firing = self._firing(stored, coming, last if last in unfinished else None, replaced, now)
+            firing = self._slots.fire(stored, coming, last if last in unfinished else None, replaced, now)
             if firing is None:
                 pause = min(pause, LOOK_AGAIN)
             else:
@@ -209,84 +210,6 @@ class Scheduler:
         await self._cancel(replaced)
         await self._fire(firings, now)
         return name, pause
-
-    def _look(self, stored: Stored, now: int) -> Due | float:
-        """What is due of one schedule, or seconds until something is."""
-        record = stored.record
-        if record.paused or stored.type not in self._registry:
-            return math.inf  # a type that this program does not know is left for others
-        if (pause := quiet(stored, now)) is not None:
-            return pause
-        # a slot that waited for the run before it was on time, and is not a missed one now
-        timing = attrs.evolve(stored.timing, catch_up="all") if record.name in self._queueing else stored.timing
-        found = due(record.name, timing, cursor=record.cursor, now=now, fired=record.fired)
-        if found.cursor == record.cursor:
-            self._queueing.discard(record.name)
-            return until(stored, found.next, now)
-        return found
-
-    def _firing(self, stored: Stored, found: Due, running: str | None, replaced: list[str], now: int) -> Firing | None:
-        """What becomes of the due slots of one schedule, whose last job is `running`; None when they all wait for it.
-
-        A run that makes room for a slot is added to `replaced`.
-        """
-        record, timing = stored.record, stored.timing
-        slots = [SlotRecord(slot=slot, reason=reason) for slot, reason in found.missed]
-        cursor, orders = found.cursor, list[Order]()
-        unfinished = running is not None
-        for slot in found.fire:
-            match overlap(timing.overlap, unfinished):
-                case "fire":
-                    order = self._order(stored, slot, slots)
-                case "replace":
-                    if orders:
-                        orders.pop()
-                        slots[-1] = SlotRecord(slot=slots[-1].slot, reason="superseded by the next slot")
-                    elif running is not None and running not in replaced:
-                        replaced.append(running)
-                    order = self._order(stored, slot, slots)
-                case "skip":
-                    slots.append(SlotRecord(slot=slot, reason="skipped: the run before it had not ended"))
-                    continue
-                case "wait":
-                    self._queueing.add(record.name)
-                    cursor = self._before(timing, slot, record.cursor, slots)
-                    break
-                case never:
-                    assert_never(never)
-            if order is not None:
-                orders.append(order)
-                unfinished = True
-        if cursor == record.cursor and not orders:
-            return None
-        return self._move(record, cursor, slots, orders, now)
-
-    def _before(self, timing: Timing, slot: int, cursor: int, slots: Sequence[SlotRecord]) -> int:
-        """The last slot dealt with before `slot`, which waits."""
-        return max([cursor, *(record.slot for record in slots)])
-
-    def _order(self, stored: Stored, slot: int, slots: list[SlotRecord]) -> Order | None:
-        """The order for one slot, recorded in `slots`; a slot whose job can't be made is recorded with the reason."""
-        name = stored.record.name
-        try:
-            order = self._intake.order(stored.job(self._registry), stored.options, schedule=name, slot=slot)
-        except Exception as error:  # also what the type's `authorize` or unique key raises
-            reason = str(error) if isinstance(error, CallerError) else repr(error)
-            slots.append(SlotRecord(slot=slot, reason=f"not fired: {reason}"[:500]))
-            log.error("schedule %s can't make its job: %s", name, reason)
-            return None
-        slots.append(SlotRecord(slot=slot, job=order.insert.spec.id))
-        return order
-
-    def _move(
-        self, record: ScheduleRecord, cursor: int, slots: list[SlotRecord], orders: list[Order], now: int
-    ) -> Firing:
-        slots.sort(key=lambda one: one.slot)
-        fired_at = now if orders else None
-        move = ScheduleMove(
-            name=record.name, expect=record.cursor, cursor=cursor, slots=tuple(slots), fired_at=fired_at
-        )
-        return Firing(move, orders)
 
     async def _fire(self, firings: list[Firing], now: int) -> list[bool]:
         """Fire in one commit; False for a schedule of which another process was faster."""
@@ -437,8 +360,8 @@ class Scheduler:
             now = self._clock.now()
             order = self._intake.order(stored.job(self._registry), stored.options, schedule=record.name, slot=now)
             slots = [SlotRecord(slot=now, job=order.insert.spec.id)]
-            cursor = _past_no_slot(stored.timing, record.cursor)
-            (won,) = await self._fire([self._move(record, cursor, slots, [order], now)], now)
+            cursor = past_no_slot(stored.timing, record.cursor)
+            (won,) = await self._fire([move_on(record, cursor, slots, [order], now)], now)
             if won:
                 return
             again = await self._find(record.name)
@@ -470,7 +393,7 @@ class Scheduler:
         instead it was faster, the next one of the same process might be under way, so the cursor is moved once more.
         """
         while True:
-            cursor = max(since, _past_no_slot(timing, record.cursor))
+            cursor = max(since, past_no_slot(timing, record.cursor))
             await self._keep([record], ScheduleMove(name=record.name, expect=record.cursor, cursor=cursor))
             again = await self._find(record.name)
             if again is None or again.record.cursor == cursor:
@@ -493,11 +416,6 @@ class Scheduler:
 
     async def _ask_keep(self, make: Callable[[Reply[None]], QueueMessage]) -> None:
         await command(self._queue, make)
-
-
-def _past_no_slot(timing: Timing, cursor: int) -> int:
-    """The cursor a microsecond on, but where it is when a slot is there."""
-    return cursor if next_slot(timing, cursor) == cursor + 1 else cursor + 1
 
 
 def _as_caller_error(error: Exception) -> ActorsError:
