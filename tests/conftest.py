@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", choices=["short", "long"], default="short", help="real processes: long takes over half an hour"
     )
-    parser.addoption("--sim-seeds", type=int, default=200, help="how many histories are simulated")
+    parser.addoption("--sim-seeds", type=int, default=150, help="how many histories are simulated")
     parser.addoption(
         "--machines",
         choices=["short", "long"],

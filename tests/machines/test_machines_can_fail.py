@@ -234,7 +234,7 @@ def what_is_completed_can_be_replayed(patch: Patch) -> None:
 
 @mutation(13)
 def a_missed_slot_is_not_told(patch: Patch) -> None:
-    wrapped(patch, "actors.scheduler.due", lambda call, *rest: attrs.evolve(call(), missed=()))
+    wrapped(patch, "actors.slots.due", lambda call, *rest: attrs.evolve(call(), missed=()))
 
 
 @mutation(13)
@@ -243,7 +243,7 @@ def a_slot_is_skipped(patch: Patch) -> None:
         found = call()
         return attrs.evolve(found, fire=found.fire[1:])
 
-    wrapped(patch, "actors.scheduler.due", change)
+    wrapped(patch, "actors.slots.due", change)
 
 
 @mutation(15)
