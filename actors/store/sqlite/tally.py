@@ -50,11 +50,6 @@ class Tally:
         for key, jobs in Counter(keys).items():
             self.enter(*key, jobs)
 
-    def leave_all(self, keys: list[tuple[str, int, State]]) -> None:
-        """A job per (queue, priority rank, state) is no longer in that state."""
-        for key, jobs in Counter(keys).items():
-            self.leave(*key, jobs)
-
     def gained(self, queue: str, states: tuple[State, ...]) -> int:
         """How many more jobs of `queue` this commit has in `states` so far."""
         return sum(count for (name, _, state), count in self._now.items() if name == queue and state in states)
